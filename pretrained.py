@@ -1,0 +1,140 @@
+"""What every model class inherits: loading, saving, resizing."""
+
+import logging
+import os
+from pathlib import Path
+
+import paddle
+from paddle import nn
+
+from checkpoint_files import InputError, read_weights, write_json, write_safetensors, zoo_file
+from configuration import ConvBertConfig
+from layers import truncated_normal
+
+logger = logging.getLogger("convbert")
+
+
+class ConvBertPretrainedModel(nn.Layer):
+    """A model with a ConvBertConfig as `config` and an encoder as `backbone`."""
+
+    checkpoint_part = "discriminator."  # what a class takes of a joint pre-training checkpoint; "": all of it
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+
+    @property
+    def backbone(self):
+        return self.convbert
+
+    @classmethod
+    def from_pretrained(cls, source, new_head=False, **changes):
+        """Loads a folder in our or PaddleNLP's format, or a published size by its name (downloaded once).
+
+        Args:
+            source: folder, or "convbert-small", "convbert-medium-small", "convbert-base".
+            new_head: start the head anew even where the checkpoint has one.
+            **changes: configuration fields that shall differ from the folder's, e.g. `num_labels=3`.
+
+        What the checkpoint lacks or has too much is reported through `logging`. Only a whole head may be missing or
+        left over; anything else missing, left over or of another shape raises InputError.
+        """
+        folder = os.path.isdir(source)
+        weights = read_weights(source if folder else zoo_file(source, "model_state.pdparams"))
+        weights = _canonical_names(weights, cls.checkpoint_part, source)
+        if any(name.startswith("convbert.pooler.") for name in weights):
+            changes.setdefault("classifier", "pooled_mlp")
+        model = cls(*cls.read_configs(source, changes))
+        model.load_weights(weights, source, new_head)
+        return model
+
+    @classmethod
+    def read_configs(cls, source, changes):
+        """The arguments of the constructor for the checkpoint `source`."""
+        return (ConvBertConfig.from_pretrained(source, **changes),)
+
+    def named_weights(self):
+        """dict: name in checkpoint files → parameter. The encoder's names always start with "convbert."."""
+        prefix = "convbert." if self.backbone is self else ""
+        return {prefix + name: weight for name, weight in self.state_dict().items()}
+
+    def load_weights(self, weights, source, new_head=False, whole=False):
+        """Fills the model with name → array; `source` is named in errors. See from_pretrained.
+
+        whole: no head may be missing.
+        """
+        own = self.named_weights()
+        found = {_head_of(name) for name in weights}
+        new = set() if whole else {_head_of(name) for name in own} - {None}
+        new = new if new_head else new - found
+        wanted = {name for name in own if _head_of(name) not in new}
+        problems = [f"{name} is missing" for name in own if name in wanted and name not in weights]
+        problems += [f"{name} is unknown" for name in weights if name not in own and _head_of(name) is None]
+        for name, weight in own.items():
+            if name in wanted and name in weights and list(weights[name].shape) != list(weight.shape):
+                problems.append(f"{name} has shape {list(weights[name].shape)}, not {list(weight.shape)}")
+        if problems:
+            more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+            raise InputError(f"{source}: does not fit {type(self).__name__}: {'; '.join(problems[:3])}{more}")
+        for name in wanted:
+            own[name].set_value(weights[name].astype(own[name].numpy().dtype))
+        if new:
+            logger.warning("%s: starting anew: %s", source, ", ".join(sorted(new)))
+        if unused := found - {_head_of(name) for name in wanted}:
+            logger.warning("%s: not used: %s", source, ", ".join(sorted(unused)))
+
+    def config_dict(self):
+        return {**self.config.to_dict(), "architectures": [type(self).__name__]}
+
+    def save_pretrained(self, folder):
+        """Writes `config.json` and `model.safetensors`, each whole or not at all; other files there stay."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_safetensors(folder / "model.safetensors", {k: v.numpy() for k, v in self.named_weights().items()})
+        write_json(folder / "config.json", self.config_dict())
+
+    def get_input_embeddings(self):
+        return self.backbone.embeddings.word_embeddings
+
+    def resize_token_embeddings(self, size):
+        """Cuts the vocabulary to `size` entries, or adds entries with random rows; tied weights stay tied."""
+        config, embedding = self.config, self.get_input_embeddings()
+        initializer = truncated_normal(config.initializer_range)
+        rows = self.create_parameter([size, config.embedding_size], default_initializer=initializer)
+        embedding.weight = keep_rows(embedding.weight, rows)
+        config.vocab_size = size
+
+    def enable_recompute(self, enabled=True):
+        """Activation checkpointing: training keeps only each layer's input and computes the rest again in backward."""
+        self.backbone.recompute = enabled
+
+
+def keep_rows(old, new):
+    """`new` with its first rows taken from `old`, as far as both reach."""
+    kept = min(old.shape[0], new.shape[0])
+    with paddle.no_grad():
+        new[:kept] = old[:kept]
+    return new
+
+
+def _head_of(name):
+    """The part of a model that may be new or unused as a whole, by parameter name; None for the encoder itself."""
+    for part in ("", "generator.", "discriminator."):
+        if name.startswith(f"{part}convbert.pooler."):
+            return f"{part}convbert.pooler"
+        if name.startswith(f"{part}convbert."):
+            return None
+    return name.split(".")[0]
+
+
+def _canonical_names(weights, part, source):
+    """PaddleNLP's names with the encoder under "convbert."; of a joint checkpoint only `part`."""
+    if any("encoder.layer." in name for name in weights):
+        raise InputError(
+            f"{source}: Hugging Face's format; first run python convert.py --input {source} --output FOLDER"
+        )
+    if "embeddings.word_embeddings.weight" in weights:  # PaddleNLP's bare encoder
+        return {f"convbert.{name}": weight for name, weight in weights.items()}
+    if part and any(name.startswith("generator.") for name in weights):
+        return {name.removeprefix(part): weight for name, weight in weights.items() if name.startswith(part)}
+    return weights
