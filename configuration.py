@@ -103,6 +103,8 @@ class ConvBertConfig:
         """From the content of a config.json as we, PaddleNLP or Hugging Face write it; foreign keys are ignored."""
         known = {field.name for field in dataclasses.fields(cls)}
         values = {key: value for key, value in content.items() if key in known}
+        if content.get("pool_act", "tanh") != "tanh":
+            raise InputError(f"config.json: pool_act {content['pool_act']!r}; this project's pooler has tanh")
         labels = content.get("id2label") or {}
         if labels:
             values["num_labels"] = len(labels)

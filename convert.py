@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-import runtime  # noqa: F401  before Paddle
+import runtime  # noqa: F401  (before Paddle)
 from checkpoint_files import HUB_TIMEOUT, InputError, atomic_folder, read_json, read_weights
 from command_line import ArgumentParser, script
 

@@ -1,0 +1,93 @@
+"""BERT, ELECTRA and ERNIE classifiers through paddlenlp: by name, from its folders and from Hugging Face's.
+
+paddlenlp reads Hugging Face's BERT and ELECTRA itself but has no mapping for ERNIE; the table for it is here.
+"""
+
+import contextlib
+import os
+import tempfile
+import urllib.request
+from pathlib import Path
+
+from checkpoint_files import HUB_TIMEOUT, InputError, read_json, read_weights, write_json, write_safetensors
+
+FAMILIES = {"bert": "Bert", "electra": "Electra", "ernie": "Ernie"}
+ZOO_HOST = "https://bj.bcebos.com"  # where paddlenlp downloads from
+
+ERNIE_NAMES = (  # Hugging Face's part of a name → paddlenlp's
+    ("embeddings.LayerNorm", "embeddings.layer_norm"),
+    ("encoder.layer.", "encoder.layers."),
+    ("attention.self.query", "self_attn.q_proj"),
+    ("attention.self.key", "self_attn.k_proj"),
+    ("attention.self.value", "self_attn.v_proj"),
+    ("attention.output.dense", "self_attn.out_proj"),
+    ("attention.output.LayerNorm", "norm1"),
+    ("intermediate.dense", "linear1"),
+    ("output.LayerNorm", "norm2"),
+    ("output.dense", "linear2"),
+)
+
+
+def load_classifier(model_type, source, num_labels, vocab_size, from_scratch=False):
+    """A `…ForSequenceClassification` of paddlenlp.
+
+    Args:
+        model_type: "bert", "electra" or "ernie".
+        source: a name of paddlenlp's model zoo, its folder, or a Hugging Face folder.
+        vocab_size: number of entries of a model made `from_scratch`, which takes only the configuration of `source`.
+
+    Raises:
+        InputError: the source can't be had, or doesn't fit.
+    """
+    import paddlenlp.transformers as zoo
+
+    model_class = getattr(zoo, f"{FAMILIES[model_type]}ForSequenceClassification")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_one_line_errors(source))
+        if from_scratch:
+            settings = {"num_labels": num_labels, "vocab_size": vocab_size}
+            return model_class(model_class.config_class.from_pretrained(source, **settings))
+        if not os.path.isdir(source) or not any("encoder.layer." in name for name in read_weights(source)):
+            return model_class.from_pretrained(source, num_labels=num_labels)
+        copy = Path(stack.enter_context(tempfile.TemporaryDirectory()))  # paddlenlp writes into the folder it converts
+        config = read_json(Path(source) / "config.json")
+        if model_type == "ernie":
+            write_safetensors(copy / "model.safetensors", _ernie_weights(read_weights(source)))
+        else:
+            for path in Path(source).iterdir():
+                (copy / path.name).symlink_to(path.resolve())
+            (copy / "config.json").unlink()
+        write_json(copy / "config.json", {"architectures": [f"{FAMILIES[model_type]}Model"], **config})
+        return model_class.from_pretrained(copy, num_labels=num_labels, convert_from_torch=model_type != "ernie")
+
+
+def save_vocabulary(model_type, name, folder):
+    """Writes the vocab.txt and tokenizer_config.json of a model of paddlenlp's zoo into `folder`."""
+    import paddlenlp.transformers as zoo
+
+    with _one_line_errors(name):
+        getattr(zoo, f"{FAMILIES[model_type]}Tokenizer").from_pretrained(name).save_pretrained(folder)
+
+
+def _ernie_weights(weights):
+    converted = {}
+    for name, array in weights.items():
+        for theirs, ours in ERNIE_NAMES:
+            name = name.replace(theirs, ours)
+        if name.endswith("position_ids"):  # a buffer: 0, 1, 2, …
+            continue
+        converted[name] = array.T if array.ndim == 2 and "embeddings." not in name else array
+    return converted
+
+
+@contextlib.contextmanager
+def _one_line_errors(source):
+    from paddlenlp.utils.env import MODEL_HOME
+
+    try:
+        if not os.path.isdir(source) and not (Path(MODEL_HOME) / source).is_dir():
+            urllib.request.urlopen(ZOO_HOST, timeout=HUB_TIMEOUT).close()  # paddlenlp itself would wait for ever
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{source}: no folder that paddlenlp reads, nor to be had from its zoo ({reason})") from None
