@@ -130,7 +130,7 @@ def download(url, target):
         with urllib.request.urlopen(url, timeout=HUB_TIMEOUT) as answer, atomic_file(target) as file:
             shutil.copyfileobj(answer, file)
     except (OSError, urllib.error.URLError) as error:
-        raise InputError(f"{url}: can't be downloaded ({getattr(error, 'reason', error)})") from None
+        raise InputError(f"{url}: can't be downloaded ({error})") from None
 
 
 _ZOO = "https://bj.bcebos.com/paddlenlp/models/transformers/convbert"  # Paddle's model zoo

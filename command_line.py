@@ -11,13 +11,16 @@ import sys
 from checkpoint_files import InputError
 
 
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    def _get_help_string(self, action):
+        return action.help if action.default is None else super()._get_help_string(action)
+
+
 class ArgumentParser(argparse.ArgumentParser):
     """argparse with defaults in the help, no abbreviations, and one line instead of a screen for a wrong flag."""
 
     def __init__(self, description):
-        super().__init__(
-            description=description, allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-        )
+        super().__init__(description=description, allow_abbrev=False, formatter_class=_HelpFormatter)
 
     def error(self, message):
         self.exit(2, f"{self.prog}: {message} (see --help)\n")

@@ -135,6 +135,15 @@ def _additive_mask(mask, dtype):
     return mask.unsqueeze(1) if mask.ndim == 3 else mask
 
 
+def cross_entropy(logits, labels):
+    """Mean cross entropy of logits [..., N] and int labels [...]; labels of -100 don't count.
+
+    (Paddle's own mean divides by all labels, the ignored ones included; without any that counts it is 0.)
+    """
+    losses = F.cross_entropy(logits, labels.unsqueeze(-1), reduction="none").squeeze(-1)
+    return losses.sum() / (labels != -100).astype(losses.dtype).sum().clip(min=1.0)
+
+
 class _Head(ConvBertPretrainedModel):
     """A model on top of `self.convbert`. Subclasses say what becomes of the hidden states and of the labels.
 
@@ -148,8 +157,7 @@ class _Head(ConvBertPretrainedModel):
         self.head_dropout = config.hidden_dropout_prob if dropout is None else dropout
 
     def loss(self, logits, labels):
-        """Mean cross entropy over the last axis; labels of -100 don't count."""
-        return F.cross_entropy(logits.flatten(0, -2), labels.flatten())
+        return cross_entropy(logits, labels)
 
     def predict(self, *inputs):
         """ConvBertModel.forward's inputs → logits, (hidden_states, attentions) or () when neither is asked for."""
@@ -264,7 +272,7 @@ class ConvBertForQuestionAnswering(_Head):
     def _position_loss(self, logits, positions):
         positions = positions.flatten()
         outside = (positions < 0) | (positions >= logits.shape[1])
-        return F.cross_entropy(logits, paddle.where(outside, paddle.full_like(positions, -100), positions))
+        return cross_entropy(logits, paddle.where(outside, paddle.full_like(positions, -100), positions))
 
 
 class ConvBertGeneratorPredictions(nn.Layer):
@@ -408,7 +416,7 @@ class ConvBertForPretraining(ConvBertPretrainedModel):
         masked = labels != -100
         hidden = self.generator.convbert(input_ids, *context)
         gen_logits = self.generator.logits(hidden[masked])  # [N, vocab_size]
-        gen_loss = F.cross_entropy(gen_logits, labels[masked])
+        gen_loss = cross_entropy(gen_logits, labels[masked])
         disc_input_ids = input_ids.clone()
         disc_input_ids[masked] = sample(gen_logits).astype(input_ids.dtype)
         original_ids = paddle.where(masked, labels.astype(input_ids.dtype), input_ids)

@@ -1,0 +1,41 @@
+import importlib.util
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+import runtime  # noqa: F401  (before Paddle)
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach a hub
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
+
+
+def needs(*modules):
+    """Skips where a library of the full environment is absent, as in the core's."""
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    return pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)}")
+
+
+@pytest.fixture
+def shared():
+    """The folder with real data beside the project, or a skip."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no real data: {SHARED.name}/ does not lie beside the project")
+    return SHARED
+
+
+@pytest.fixture
+def one_line(capsys):
+    """Checks that a script failed with status 2 and one line on stderr that matches all of `parts`."""
+
+    def check(status, *parts):
+        lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("device: ")]
+        assert status == 2
+        assert len(lines) == 1, lines
+        for part in parts:
+            assert re.search(part, lines[0]), lines[0]
+
+    return check

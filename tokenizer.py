@@ -1,0 +1,356 @@
+"""ConvBERT's tokenizer: WordPiece on the `tokenizers` library, and the building of a new vocabulary.
+
+Ids, offsets and truncation are those of Hugging Face's fast tokenizer (4.55 and 5.x). PaddleNLP's ids differ where a
+symbol touches a letter or another symbol ("10€", "😀😀") and for characters that one side's Unicode tables don't know.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
+
+from checkpoint_files import InputError, atomic_file, write_json
+from command_line import ArgumentParser, script
+from vocabulary import SPECIAL_TOKENS, bert_normalizer, read_object, read_vocabulary, save_vocabulary, train_vocabulary
+
+NO_LIMIT = 1e9  # Hugging Face writes 1e30 for a tokenizer without a longest text; ours is then 512, like the model's
+CLEAN_UP = {" .": ".", " ?": "?", " !": "!", " ,": ",", " ' ": "'"}
+CLEAN_UP |= {f" {ending}": ending for ending in ("n't", "'m", "'s", "'ve", "'re")}
+
+
+class ConvBertTokenizer:
+    """Text to ids and back. Threads may share one, as long as none of them adds tokens.
+
+    Args:
+        vocab_file: one token a line, in the order of ids; or a Hugging Face tokenizer.json with such a vocabulary.
+        strip_accents: None means as do_lower_case.
+        model_max_length: what max_length is when a call doesn't say.
+
+    Raises:
+        InputError: a damaged vocabulary; the message names file and line.
+    """
+
+    def __init__(
+        self, vocab_file, do_lower_case=True, strip_accents=None, tokenize_chinese_chars=True, model_max_length=512
+    ):
+        self._tokens = read_vocabulary(Path(vocab_file))
+        self.do_lower_case, self.strip_accents = do_lower_case, strip_accents
+        self.tokenize_chinese_chars, self.model_max_length = tokenize_chinese_chars, model_max_length
+        ids = {token: index for index, token in enumerate(self._tokens)}
+        self.pad_token_id, self.unk_token_id, self.cls_token_id, self.sep_token_id, self.mask_token_id = (
+            ids[token] for token in SPECIAL_TOKENS
+        )
+        self._backend = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
+        self._backend.normalizer = bert_normalizer(do_lower_case, strip_accents, tokenize_chinese_chars)
+        self._backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        self._backend.decoder = decoders.WordPiece()
+        self._backend.post_processor = processors.TemplateProcessing(  # not used here; for readers of tokenizer.json
+            single="[CLS]:0 $A:0 [SEP]:0",
+            pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
+            special_tokens=[("[CLS]", self.cls_token_id), ("[SEP]", self.sep_token_id)],
+        )
+        self._backend.add_special_tokens(list(SPECIAL_TOKENS))
+
+    # -------------------------------------------------------------------------------------------------------- folders
+
+    @classmethod
+    def from_pretrained(cls, folder):
+        """Reads a folder of ours, PaddleNLP's or Hugging Face's (4.x, 5.x), added tokens included.
+
+        Raises:
+            InputError: no vocabulary, a damaged file, or special tokens that are not BERT's.
+        """
+        folder = Path(folder)
+        config, saved = read_object(folder / "tokenizer_config.json"), read_object(folder / "tokenizer.json")
+        for token in SPECIAL_TOKENS:
+            spelled = config.get(f"{token[1:-1].lower()}_token", token)
+            spelled = spelled.get("content") if isinstance(spelled, dict) else spelled
+            if spelled != token:
+                raise InputError(
+                    f"{folder / 'tokenizer_config.json'}: writes {token} as {spelled!r}; only {token} works"
+                )
+        vocab_file = folder / "vocab.txt"
+        if saved and not vocab_file.exists():
+            vocab_file = folder / "tokenizer.json"
+        switches, longest = saved.get("normalizer") or {}, config.get("model_max_length") or NO_LIMIT
+        tokenizer = cls(
+            vocab_file,
+            do_lower_case=config.get("do_lower_case", switches.get("lowercase", True)),
+            strip_accents=config.get("strip_accents", switches.get("strip_accents")),
+            tokenize_chinese_chars=config.get("tokenize_chinese_chars", switches.get("handle_chinese_chars", True)),
+            model_max_length=longest if longest < NO_LIMIT else 512,
+        )
+        for index, entry in sorted(_added_tokens(folder, config, saved).items()):
+            if entry["content"] not in SPECIAL_TOKENS:
+                flags = {key: entry[key] for key in ("single_word", "lstrip", "rstrip", "normalized") if key in entry}
+                tokenizer.add_tokens([entry["content"]], entry.get("special", False), **flags)
+            if tokenizer._backend.token_to_id(entry["content"]) != index:
+                raise InputError(f"{folder}: id {index} can't be given to the added token {entry['content']!r}")
+        return tokenizer
+
+    def save_pretrained(self, folder):
+        """Writes vocab.txt and tokenizer_config.json, which Hugging Face 4.55 and 5.x and PaddleNLP read too.
+
+        Added tokens go to tokenizer.json (which Hugging Face reads) and added_tokens.json (which PaddleNLP reads).
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        config = {f"{token[1:-1].lower()}_token": token for token in SPECIAL_TOKENS}
+        for name in ("do_lower_case", "strip_accents", "tokenize_chinese_chars", "model_max_length"):
+            config[name] = getattr(self, name)
+        for stale in ("tokenizer.json", "added_tokens.json", "special_tokens_map.json"):
+            (folder / stale).unlink(missing_ok=True)
+        added = self._backend.get_added_tokens_decoder()
+        added = {index: token for index, token in sorted(added.items()) if token.content not in SPECIAL_TOKENS}
+        if added:
+            config["additional_special_tokens"] = [token.content for token in added.values() if token.special]
+            names = {token.content: index for index, token in added.items() if index >= self.vocab_size}
+            write_json(folder / "added_tokens.json", names)
+            with atomic_file(folder / "tokenizer.json") as file:
+                file.write(self._backend.to_str(pretty=True).encode())
+        save_vocabulary(self._tokens, folder / "vocab.txt")
+        write_json(folder / "tokenizer_config.json", config | {"tokenizer_class": "ConvBertTokenizer"})
+
+    # ------------------------------------------------------------------------------------------------------- encoding
+
+    def __call__(
+        self,
+        text,
+        text_pair=None,
+        add_special_tokens=True,
+        padding=False,
+        truncation=False,
+        max_length=None,
+        is_split_into_words=False,
+        return_attention_mask=True,
+        return_offsets_mapping=False,
+        return_special_tokens_mask=False,
+    ):
+        """Encodes one text (a str; with is_split_into_words a list of words) or a list of texts, alone or in pairs.
+
+        Args:
+            padding: False, True or "longest" (of this call), "max_length".
+            truncation: False, True or "longest_first", "only_first", "only_second".
+            max_length: counts special tokens; is for truncation and padding="max_length", and nothing without them.
+            return_offsets_mapping: each token's start and end in its text, or in its word when split into words.
+
+        Returns:
+            dict of lists (for a batch, of lists of lists): input_ids, token_type_ids and, if asked for, attention_mask,
+            offset_mapping, special_tokens_mask (1 for [CLS], [SEP], [PAD] put here, 0 for those in the text).
+
+        Raises:
+            InputError: an argument that can't be used, or a text that can't be cut to max_length.
+        """
+        truncation = "longest_first" if truncation is True else truncation or None
+        padding = "longest" if padding is True else padding or None
+        if truncation not in (None, "longest_first", "only_first", "only_second"):
+            raise InputError(f"truncation={truncation!r}: take True, False, longest_first, only_first or only_second")
+        if padding not in (None, "longest", "max_length"):
+            raise InputError(f"padding={padding!r}: take True, False, longest or max_length")
+        one = not isinstance(text, (list, tuple)) or (
+            is_split_into_words and all(isinstance(word, str) for word in text)
+        )
+        sides = [text] if text_pair is None else [text, text_pair]
+        sides = [[side] if one else side for side in sides]
+        if not isinstance(sides[-1], (list, tuple)) or len(sides[0]) != len(sides[-1]):
+            raise InputError(f"text_pair must be a list as long as text, {len(sides[0])}")
+        limit = self.model_max_length if max_length is None else max_length
+        room = limit - self.num_special_tokens_to_add(len(sides) == 2) if add_special_tokens else limit
+
+        sides = [self._encode(side, is_split_into_words, return_offsets_mapping) for side in sides]
+        examples = []  # of each one: its one or two encodings, and how many tokens of each are kept
+        for index, parts in enumerate(zip(*sides, strict=True)):
+            lengths = [len(part) for part in parts]
+            if truncation and sum(lengths) > room:
+                lengths = _shortened(lengths, room, truncation)
+                if lengths is None:
+                    raise InputError(f"text {index} can't be cut to {limit} tokens with truncation={truncation!r}")
+            examples.append(list(zip(parts, lengths, strict=True)))
+
+        once = int(add_special_tokens)
+
+        def rows(start, end, content):
+            start, end = [start] * once, [end] * once
+            return [sum((content(part)[:kept] + end for part, kept in example), start) for example in examples]
+
+        columns = {"input_ids": rows(self.cls_token_id, self.sep_token_id, lambda part: part.ids)}
+        columns["token_type_ids"] = [
+            [0] * once + [kind for kind, (_, kept) in enumerate(example) for _ in range(kept + once)]
+            for example in examples
+        ]
+        if return_attention_mask:
+            columns["attention_mask"] = [[1] * len(row) for row in columns["input_ids"]]
+        if return_offsets_mapping:
+            columns["offset_mapping"] = rows((0, 0), (0, 0), lambda part: part.offsets)
+        if return_special_tokens_mask:
+            columns["special_tokens_mask"] = rows(1, 1, lambda part: [0] * len(part))
+        if padding:
+            width = limit if padding == "max_length" else max(map(len, columns["input_ids"]), default=0)
+            for name, column in columns.items():
+                for row in column:
+                    row.extend([self._padding(name)] * (width - len(row)))
+        return {name: column[0] for name, column in columns.items()} if one else columns
+
+    def _encode(self, texts, is_split_into_words, offsets):
+        encode = self._backend.encode_batch
+        if not offsets:  # encode_batch_fast, where the library has it, leaves out offsets and the tokens' text
+            encode = getattr(self._backend, "encode_batch_fast", encode)
+        try:
+            return encode(texts, is_pretokenized=is_split_into_words, add_special_tokens=False)
+        except TypeError:
+            wanted = "a list of str" if is_split_into_words else "a str"
+            raise InputError(f"every text must be {wanted}, without lone surrogates") from None
+
+    def _padding(self, name):
+        return {"input_ids": self.pad_token_id, "special_tokens_mask": 1, "offset_mapping": (0, 0)}.get(name, 0)
+
+    def pad(self, examples, max_length=None):
+        """Makes one array of each field.
+
+        Args:
+            examples: a list of dicts of lists, or one dict of lists of lists.
+            max_length: the width; None means the longest row's.
+
+        Returns:
+            dict: name → int64 [B, L], filled up with the pad id, in special_tokens_mask with 1, elsewhere with 0.
+
+        Raises:
+            InputError: a row is longer than max_length.
+        """
+        if not isinstance(examples, dict):
+            examples = {name: [example[name] for example in examples] for name in examples[0]}
+        arrays = {}
+        for name, column in examples.items():
+            longest = max(map(len, column), default=0)
+            if max_length is not None and longest > max_length:
+                raise InputError(
+                    f"{name}: a row of {longest} is longer than max_length {max_length}; truncate it first"
+                )
+            shape = len(column), longest if max_length is None else max_length
+            arrays[name] = np.full(shape, self._padding(name), dtype=np.int64)
+            for row, values in zip(arrays[name], column, strict=True):
+                row[: len(values)] = values
+        return arrays
+
+    # ------------------------------------------------------------------------------------------------ tokens and text
+
+    def tokenize(self, text):
+        """The tokens of a str, without [CLS] and [SEP]."""
+        return self._encode([text], is_split_into_words=False, offsets=True)[0].tokens
+
+    def decode(self, ids, skip_special_tokens=False):
+        """Text for ids, with the spaces before "n't" and the like closed, as Hugging Face 4.55 (not 5.x) does."""
+        text = self._backend.decode([int(index) for index in ids], skip_special_tokens=skip_special_tokens)
+        for spaced, closed in CLEAN_UP.items():
+            text = text.replace(spaced, closed)
+        return text
+
+    def batch_decode(self, rows, skip_special_tokens=False):
+        """One text for each row of ids."""
+        return [self.decode(row, skip_special_tokens) for row in rows]
+
+    def convert_tokens_to_ids(self, tokens):
+        """A token's id, or those of a list; unknown tokens get unk_token_id."""
+        if not isinstance(tokens, str):
+            return [self.convert_tokens_to_ids(token) for token in tokens]
+        index = self._backend.token_to_id(tokens)
+        return self.unk_token_id if index is None else index
+
+    def convert_ids_to_tokens(self, ids):
+        """An id's token, or those of a list; None for an id that no token has."""
+        if isinstance(ids, (int, np.integer)):
+            return self._backend.id_to_token(int(ids))
+        return [self.convert_ids_to_tokens(index) for index in ids]
+
+    def add_tokens(self, tokens, special=False, **flags):
+        """Adds tokens that are found before the text is split into words.
+
+        Args:
+            flags: single_word, lstrip, rstrip, normalized, as in `tokenizers.AddedToken`.
+
+        Returns:
+            int: how many were new.
+        """
+        add = self._backend.add_special_tokens if special else self._backend.add_tokens
+        return add([AddedToken(token, special=special, **{"normalized": not special} | flags) for token in tokens])
+
+    def num_special_tokens_to_add(self, pair=False):
+        """[CLS] and a [SEP] after each text."""
+        return 3 if pair else 2
+
+    @property
+    def vocab_size(self):
+        """How many tokens vocab.txt has; `len()` counts added ones too."""
+        return len(self._tokens)
+
+    def __len__(self):
+        return self._backend.get_vocab_size()
+
+    def get_vocab(self):
+        """Token → id, with added tokens."""
+        return self._backend.get_vocab()
+
+
+def _shortened(lengths, room, strategy):
+    """Lengths of one or two texts cut to `room` in all as `tokenizers` does in truncate_encodings; None if it can't."""
+    if room <= 0:
+        return [0] * len(lengths) if room == 0 else None
+    if strategy == "longest_first" and len(lengths) == 2:
+        short = min(*lengths, room // 2)
+        return [room - short, short] if lengths[0] > lengths[1] else [short, room - short]
+    target = 1 if strategy == "only_second" else 0
+    rest = sum(lengths) - sum(lengths[target : target + 1])
+    if rest >= room:
+        return None
+    return [room - rest if side == target else length for side, length in enumerate(lengths)]
+
+
+# ---------------------------------------------------------------------------------------------------- reading folders
+
+
+def _added_tokens(folder, config, saved):
+    """Id → the fields of an added token, from the newest of the three places where they are kept."""
+    if saved.get("added_tokens"):
+        return {entry["id"]: entry for entry in saved["added_tokens"]}
+    if config.get("added_tokens_decoder"):
+        return {int(index): entry for index, entry in config["added_tokens_decoder"].items()}
+    special = config.get("additional_special_tokens") or []
+    special = special + read_object(folder / "special_tokens_map.json").get("additional_special_tokens", [])
+    special = {entry["content"] if isinstance(entry, dict) else entry for entry in special}
+    names = read_object(folder / "added_tokens.json")
+    return {index: {"content": name, "special": name in special} for name, index in names.items()}
+
+
+# --------------------------------------------------------------------------------------------------- a new vocabulary
+
+
+@script
+def main(argv=None):
+    parser = ArgumentParser("Builds a WordPiece vocabulary from text.")
+    switch = argparse.BooleanOptionalAction
+    group = parser.add_argument_group("files")
+    group.add_argument("--input", nargs="+", required=True, help="text in UTF-8; .gz is unpacked")
+    group.add_argument("--output", default="vocab.txt", help="where the vocabulary goes, one token a line")
+    group = parser.add_argument_group("vocabulary")
+    group.add_argument("--size", type=int, default=30522, help="how many tokens, special ones included")
+    group.add_argument("--limit_alphabet", type=int, default=1000, help="how many different characters are kept")
+    group.add_argument("--min_frequency", type=int, default=2, help="how often two neighbours must occur to be joined")
+    group = parser.add_argument_group("text", "The tokenizer that uses the vocabulary must get the same switches.")
+    group.add_argument("--do_lower_case", action=switch, default=True, help="lower-case the text")
+    group.add_argument("--strip_accents", action=switch, help="remove accents; None means as do_lower_case")
+    group.add_argument(
+        "--tokenize_chinese_chars", action=switch, default=True, help="make each Chinese character a word"
+    )
+    options = vars(parser.parse_args(argv))
+    files, output, size = options.pop("input"), Path(options.pop("output")), options.pop("size")
+    if not output.parent.is_dir():
+        raise InputError(f"{output}: its folder does not exist; make it first")
+    tokens = train_vocabulary(files, size, **options)
+    save_vocabulary(tokens, output)
+    print(f"{output}: {len(tokens)} tokens" + (f", the text gives no {size}" if len(tokens) < size else ""))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
