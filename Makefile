@@ -1,4 +1,4 @@
-# make demo       fine-tune a small model on the built-in samples: about a minute after installation
+# make demo       a small model learns from the built-in samples: about a minute after installation
 # make test       everything that runs in a few minutes        make test-slow   the rest
 # make lint       ruff                                          make setup       complete .venv without running anything
 PYTHON ?= python3.11
@@ -22,8 +22,8 @@ PIP = -m pip install --quiet --disable-pip-version-check
 
 demo: .venv/core.stamp
 	.venv/bin/python run_glue.py --model_type convbert --model_name_or_path convbert-tiny --from_scratch \
-	    --task_name SST-2 --data_dir samples --max_seq_length 64 --batch_size 32 --learning_rate 1e-3 \
-	    --num_train_epochs 4 --logging_steps 20 --save_steps 40 --output_dir output/demo --overwrite --device cpu
+	    --task_name SST-2 --data_dir samples --max_seq_length 64 --batch_size 16 --learning_rate 5e-4 \
+	    --num_train_epochs 5 --logging_steps 50 --save_steps 100 --output_dir output/demo --overwrite --device cpu
 	@echo
 	@echo "A small model that knew nothing learnt from 1,000 made-up reviews which ones are positive; guessing is right"
 	@echo "for half of them. Model and figures are in output/demo. Next: make test, or a real task and published weights:"
