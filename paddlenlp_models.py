@@ -42,23 +42,23 @@ def load_classifier(model_type, source, num_labels, vocab_size, from_scratch=Fal
     import paddlenlp.transformers as zoo
 
     model_class = getattr(zoo, f"{FAMILIES[model_type]}ForSequenceClassification")
+    settings = dict(num_labels=num_labels, use_cache=False)  # with a cache paddlenlp's BERT returns a tuple
     with contextlib.ExitStack() as stack:
         stack.enter_context(_one_line_errors(source))
         if from_scratch:
-            settings = {"num_labels": num_labels, "vocab_size": vocab_size}
-            return model_class(model_class.config_class.from_pretrained(source, **settings))
+            return model_class(model_class.config_class.from_pretrained(source, vocab_size=vocab_size, **settings))
         if not os.path.isdir(source) or not any("encoder.layer." in name for name in read_weights(source)):
-            return model_class.from_pretrained(source, num_labels=num_labels)
+            return model_class.from_pretrained(source, **settings)
         copy = Path(stack.enter_context(tempfile.TemporaryDirectory()))  # paddlenlp writes into the folder it converts
-        config = read_json(Path(source) / "config.json")
+        config = {"architectures": [f"{FAMILIES[model_type]}Model"], **read_json(Path(source) / "config.json")}
         if model_type == "ernie":
             write_safetensors(copy / "model.safetensors", _ernie_weights(read_weights(source)))
         else:
             for path in Path(source).iterdir():
                 (copy / path.name).symlink_to(path.resolve())
             (copy / "config.json").unlink()
-        write_json(copy / "config.json", {"architectures": [f"{FAMILIES[model_type]}Model"], **config})
-        return model_class.from_pretrained(copy, num_labels=num_labels, convert_from_torch=model_type != "ernie")
+        write_json(copy / "config.json", config)
+        return model_class.from_pretrained(copy, convert_from_torch=model_type != "ernie", **settings)
 
 
 def save_vocabulary(model_type, name, folder):
@@ -84,8 +84,9 @@ def _ernie_weights(weights):
 def _one_line_errors(source):
     from paddlenlp.utils.env import MODEL_HOME
 
+    cached = Path(MODEL_HOME) / source
     try:
-        if not os.path.isdir(source) and not (Path(MODEL_HOME) / source).is_dir():
+        if not os.path.isdir(source) and not (cached.is_dir() and any(cached.iterdir())):
             urllib.request.urlopen(ZOO_HOST, timeout=HUB_TIMEOUT).close()  # paddlenlp itself would wait for ever
         yield
     except (OSError, ValueError, RuntimeError) as error:

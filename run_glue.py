@@ -97,8 +97,9 @@ def load_tokenizer(args, source):
     return ConvBertTokenizer(zoo_file(source, "vocab.txt"))
 
 
-def load_model(args, task, source, vocab_size):
-    """The classifier to train, on the chosen device."""
+def load_model(args, task, source, tokenizer):
+    """The classifier to train."""
+    vocab_size = len(tokenizer)
     if args.model_type != "convbert":
         from paddlenlp_models import load_classifier
 
@@ -108,8 +109,8 @@ def load_model(args, task, source, vocab_size):
 
         settings = dict(num_labels=task.num_labels, label_names=list(task.labels) or None)
         if args.from_scratch:
-            config = ConvBertConfig.from_pretrained(source, vocab_size=vocab_size, **settings)
-            model = ConvBertForSequenceClassification(config)
+            settings |= dict(vocab_size=vocab_size, pad_token_id=tokenizer.pad_token_id)
+            model = ConvBertForSequenceClassification(ConvBertConfig.from_pretrained(source, **settings))
         elif Path(source).is_dir():
             stored = ConvBertConfig.from_pretrained(source)
             other_task = (stored.num_labels, stored.label_names) != tuple(settings.values())
@@ -121,7 +122,8 @@ def load_model(args, task, source, vocab_size):
     if vocab_size > model.config.vocab_size:
         raise InputError(f"the vocabulary has {vocab_size} entries, but {source} only {model.config.vocab_size}")
     if args.max_seq_length > model.config.max_position_embeddings:
-        raise InputError(f"--max_seq_length {args.max_seq_length}: {source} has {model.config.max_position_embeddings}")
+        positions = model.config.max_position_embeddings
+        raise InputError(f"--max_seq_length {args.max_seq_length}: {source} has only {positions} positions")
     return model
 
 
@@ -274,12 +276,12 @@ def main(argv=None):
     source = args.model_name_or_path
     if args.resume and (output / "last").is_dir():
         source, args.from_scratch = str(output / "last"), False
-    elif args.model_type == "convbert":
+    elif args.model_type == "convbert" and not args.from_scratch:
         source = resolve(source)
     elif source.startswith("hf:"):
         source = fetch(source.removeprefix("hf:"))
     tokenizer = load_tokenizer(args, source)
-    model = load_model(args, task, source, len(tokenizer))
+    model = load_model(args, task, source, tokenizer)
 
     def encoded(split):
         return EncodedSplit(tokenizer, task, read_examples(task, split, args.data_dir), args.max_seq_length)

@@ -1,0 +1,153 @@
+import numpy as np
+import paddle
+import pytest
+
+import training
+from checkpoint_files import InputError
+
+
+def lengths(count, seed=0):
+    return np.random.default_rng(seed).integers(3, 60, count)
+
+
+@pytest.mark.parametrize("bucket", [True, False])
+@pytest.mark.parametrize("count", [1, 31, 32, 33, 5000])
+def test_an_epoch_holds_every_example_once(count, bucket):
+    batches = training.shuffled_batches(lengths(count), 32, seed=1, epoch=0, bucket=bucket)
+    assert sorted(np.concatenate(batches)) == list(range(count))
+    assert len(batches) == -(-count // 32)
+    assert sorted(map(len, batches))[1:] == [32] * (len(batches) - 1)
+
+
+def test_buckets_save_padding_and_stay_random():
+    sizes = lengths(5000)
+
+    def padded(batches):
+        return sum(len(batch) * sizes[batch].max() for batch in batches)
+
+    plain, bucketed = (training.shuffled_batches(sizes, 32, 1, 0, bucket) for bucket in (False, True))
+    assert padded(bucketed) < 1.1 * sizes.sum() < 0.7 * padded(plain)
+    longest = np.array([sizes[batch].max() for batch in bucketed])
+    assert abs(np.corrcoef(longest, np.arange(len(longest)))[0, 1]) < 0.25  # not from short to long
+
+
+def test_the_order_depends_on_seed_and_epoch_alone():
+    def order(seed, epoch):
+        return np.concatenate(training.shuffled_batches(lengths(500), 32, seed, epoch))
+
+    np.testing.assert_array_equal(order(1, 2), order(1, 2))
+    for other in ((1, 3), (2, 2)):
+        assert (order(1, 2) != order(*other)).any()
+
+
+def test_evaluation_batches_grow_in_length():
+    sizes = lengths(100)
+    batches = training.batches_by_length(sizes, 32)
+    assert sorted(np.concatenate(batches)) == list(range(100))
+    assert (np.diff(sizes[np.concatenate(batches)]) >= 0).all()
+
+
+def test_a_step_s_dropout_depends_on_seed_and_step_alone():
+    def drawn(seed, step):
+        training.seed_step(seed, step)
+        return paddle.nn.functional.dropout(paddle.ones([1000]), 0.5).numpy()
+
+    np.testing.assert_array_equal(drawn(1, 2), drawn(1, 2))
+    for other in ((1, 3), (2, 2), (2, 1)):
+        assert (drawn(1, 2) != drawn(*other)).any()
+
+
+def test_the_schedule():
+    schedule = training.linear_schedule(1e-4, total_steps=100, warmup_steps=10)
+    rates = []
+    for _ in range(101):
+        rates.append(schedule.get_lr())
+        schedule.step()
+    assert rates[0] == 0
+    assert rates[5] == pytest.approx(5e-5)
+    assert rates[10] == max(rates) == pytest.approx(1e-4)
+    assert rates[55] == pytest.approx(5e-5)
+    assert rates[100] == 0
+    assert training.linear_schedule(1e-4, 10, 0).get_lr() == 1e-4
+
+
+def test_biases_and_norms_do_not_decay():
+    layer = paddle.nn.Sequential(paddle.nn.Linear(2, 2))
+    layer.add_sublayer("norm", paddle.nn.LayerNorm(2))
+    optimizer = training.adamw(layer, 0.1, weight_decay=0.5, epsilon=1e-6)
+    before = {name: weight.numpy() for name, weight in layer.named_parameters()}
+    for weight in layer.parameters():
+        weight.grad = paddle.zeros_like(weight)
+    optimizer.step()
+    for name, weight in layer.named_parameters():
+        factor = 0.95 if name == "0.weight" else 1.0
+        np.testing.assert_allclose(weight.numpy(), before[name] * factor, rtol=1e-6)
+
+
+def network():
+    paddle.seed(3)
+    model = paddle.nn.Sequential(paddle.nn.Linear(4, 8), paddle.nn.LayerNorm(8), paddle.nn.Linear(8, 1))
+    return model, training.adamw(model, 0.01, 0.1, 1e-6)
+
+
+def steps(model, optimizer, first, last):
+    for step in range(first, last):
+        training.seed_step(0, step)
+        x = paddle.randn([16, 4])
+        (model(x) - x.sum(-1, keepdim=True)).square().mean().backward()
+        optimizer.step()
+        optimizer.clear_grad()
+
+
+def test_a_saved_optimizer_goes_on_bit_for_bit(tmp_path):
+    model, optimizer = network()
+    steps(model, optimizer, 0, 10)
+    whole = {name: weight.numpy() for name, weight in model.state_dict().items()}
+
+    model, optimizer = network()
+    steps(model, optimizer, 0, 4)
+    training.save_state(tmp_path, model, optimizer, {"step": 4, "best": 0.5})
+    weights = {name: weight.numpy() for name, weight in model.state_dict().items()}
+    model, optimizer = network()  # other parameter names than before, as in a new process
+    model.set_state_dict(weights)
+    assert training.load_state(tmp_path, model, optimizer) == {"step": 4, "best": 0.5}
+    steps(model, optimizer, 4, 10)
+    for name, weight in model.state_dict().items():
+        np.testing.assert_array_equal(weight.numpy(), whole[name])
+
+
+def test_an_optimizer_of_another_model_is_refused(tmp_path):
+    model, optimizer = network()
+    steps(model, optimizer, 0, 1)
+    training.save_state(tmp_path, model, optimizer, {})
+    other = paddle.nn.Linear(4, 1)
+    with pytest.raises(InputError, match=r"optimizer\.safetensors: \d\.\w+ is no parameter"):
+        training.load_state(tmp_path, other, training.adamw(other, 0.01, 0.0, 1e-6))
+
+
+def test_output_folders_are_not_overwritten_by_accident(tmp_path):
+    folder = training.prepare_output(tmp_path / "new/run", resume=False, overwrite=False)
+    assert folder.is_dir()
+    (folder / "result").write_text("precious")
+    with pytest.raises(InputError, match="not empty; add --resume to go on, --overwrite to start anew"):
+        training.prepare_output(folder, resume=False, overwrite=False)
+    for flags in ((True, False), (False, True)):
+        training.prepare_output(folder, *flags)
+    assert (folder / "result").read_text() == "precious"
+    with pytest.raises(InputError, match="not a folder"):
+        training.prepare_output(folder / "result", False, True)
+
+
+def test_devices(capsys):
+    assert training.choose_device("cpu") == "cpu"
+    assert capsys.readouterr().err == "device: cpu\n"
+    for name in ("gpu:99", "tpu"):
+        with pytest.raises(InputError, match=f"--device {name}: this Paddle sees cpu"):
+            training.choose_device(name)
+
+
+def test_facts_are_plausible():
+    facts = training.run_facts()
+    assert facts["versions"]["numpy"] == np.__version__
+    assert 50 < facts["peak_memory_mb"] < 100_000
+    assert facts["machine"]["cores"] >= 1
