@@ -230,7 +230,7 @@ BAD = [  # flags that differ from a good run → what the one line says
     (dict(max_seq_length=65), "--max_seq_length 65: .* has only 64 positions"),
     (dict(from_scratch=False), "no weights here"),
     (dict(output_dir=ROOT / "samples"), "--output_dir .*samples: not empty; add --resume"),
-    (dict(output_dir=ROOT / "README.md"), "not a folder"),
+    (dict(output_dir=ROOT / "LICENSE"), "not a folder"),
 ]
 
 
