@@ -78,6 +78,11 @@ def read_weights(path):
     raise InputError(f"{path}: unknown weight format; known are {', '.join(WEIGHT_FILES)}")
 
 
+def is_hugging_face(weights):
+    """Whether these are Hugging Face's names (`encoder.layer.N`) and not Paddle's (`encoder.layers.N`)."""
+    return any("encoder.layer." in name for name in weights)
+
+
 def _read_shards(index):
     shards = dict.fromkeys(read_json(index)["weight_map"].values())
     weights = {}

@@ -8,7 +8,7 @@ from checkpoint_files import InputError, read_json
 
 ACTIVATIONS = ("gelu", "gelu_new", "relu", "silu")
 
-PRESETS = {  # differences from ConvBertConfig's defaults, which are convbert-base's; sizes from the paper, table 3
+PRESETS = {  # differences from ConvBertConfig's defaults, which are convbert-base's
     "convbert-tiny": dict(
         vocab_size=8192, embedding_size=128, hidden_size=192, num_hidden_layers=6, num_attention_heads=4,
         intermediate_size=768,

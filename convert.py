@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import runtime  # noqa: F401  (before Paddle)
-from checkpoint_files import HUB_TIMEOUT, InputError, atomic_folder, read_json, read_weights
+from checkpoint_files import HUB_TIMEOUT, InputError, atomic_folder, is_hugging_face, read_json, read_weights
 from command_line import ArgumentParser, script
 
 SAME = np.asarray
@@ -113,10 +113,6 @@ def _without_layer(name):
     start, mark, rest = name.partition("encoder.layer.")
     layer, dot, rest = rest.partition(".")
     return (f"{start}{mark}{{}}{dot}{rest}", layer) if mark else (name, None)
-
-
-def is_hugging_face(weights):
-    return any("encoder.layer." in name for name in weights)
 
 
 def convert(source, output):

@@ -97,7 +97,7 @@ class SeparableConv(nn.Layer):
 
 
 class MixedAttention(nn.Layer):
-    """H heads of self-attention beside H heads of span-based dynamic convolution. Source: paper, section 3."""
+    """The paper's mixed attention: H heads of self-attention beside H heads of span-based dynamic convolution."""
 
     def __init__(self, config):
         super().__init__()

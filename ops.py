@@ -35,7 +35,7 @@ def linear(x, weight, bias):
 def grouped_linear(x, weight, bias):
     """Each of G slices of x [B, L, in] has its own weight [G, in / G, out / G]: [B, L, out], in the slices' order.
 
-    Source: paper, section 3.3 (grouped linear operator).
+    Source: the paper's grouped linear operator.
     """
     groups, width, _ = weight.shape
     x = x.reshape([0, 0, groups, width]).transpose([2, 0, 1, 3])  # [G, B, L, in / G]
@@ -55,14 +55,14 @@ def depthwise_conv(x, weight):
 
 
 def dynamic_conv(values, kernel_logits):
-    """Span-based dynamic convolution: every token mixes the values around it with its own softmax kernel.
+    """The paper's lightweight convolution: every token mixes the values around it with its own softmax kernel.
 
     Args:
         values: [B, L, H, D].
         kernel_logits: [B, L, H, K]; tap k weighs the value at distance k - K // 2, zero beyond the ends.
 
     Returns:
-        [B, L, H, D]. Source: paper, equations 4 and 5.
+        [B, L, H, D].
     """
     taps = kernel_logits.shape[-1]
     kernels = F.softmax(kernel_logits, axis=-1)

@@ -9,7 +9,15 @@ import tempfile
 import urllib.request
 from pathlib import Path
 
-from checkpoint_files import HUB_TIMEOUT, InputError, read_json, read_weights, write_json, write_safetensors
+from checkpoint_files import (
+    HUB_TIMEOUT,
+    InputError,
+    is_hugging_face,
+    read_json,
+    read_weights,
+    write_json,
+    write_safetensors,
+)
 
 FAMILIES = {"bert": "Bert", "electra": "Electra", "ernie": "Ernie"}
 ZOO_HOST = "https://bj.bcebos.com"  # where paddlenlp downloads from
@@ -47,7 +55,7 @@ def load_classifier(model_type, source, num_labels, vocab_size, from_scratch=Fal
         stack.enter_context(_one_line_errors(source))
         if from_scratch:
             return model_class(model_class.config_class.from_pretrained(source, vocab_size=vocab_size, **settings))
-        if not os.path.isdir(source) or not any("encoder.layer." in name for name in read_weights(source)):
+        if not os.path.isdir(source) or not is_hugging_face(read_weights(source)):
             return model_class.from_pretrained(source, **settings)
         copy = Path(stack.enter_context(tempfile.TemporaryDirectory()))  # paddlenlp writes into the folder it converts
         config = {"architectures": [f"{FAMILIES[model_type]}Model"], **read_json(Path(source) / "config.json")}

@@ -7,7 +7,7 @@ from pathlib import Path
 import paddle
 from paddle import nn
 
-from checkpoint_files import InputError, read_weights, write_json, write_safetensors, zoo_file
+from checkpoint_files import InputError, is_hugging_face, read_weights, write_json, write_safetensors, zoo_file
 from configuration import ConvBertConfig
 from layers import truncated_normal
 
@@ -33,7 +33,7 @@ class ConvBertPretrainedModel(nn.Layer):
 
         Args:
             source: folder, or "convbert-small", "convbert-medium-small", "convbert-base".
-            new_head: start the head anew even where the checkpoint has one.
+            new_head: start the head anew even where the checkpoint has one; a pooler is kept.
             **changes: configuration fields that shall differ from the folder's, e.g. `num_labels=3`.
 
         What the checkpoint lacks or has too much is reported through `logging`. Only a whole head may be missing or
@@ -65,8 +65,9 @@ class ConvBertPretrainedModel(nn.Layer):
         """
         own = self.named_weights()
         found = {_head_of(name) for name in weights}
-        new = set() if whole else {_head_of(name) for name in own} - {None}
-        new = new if new_head else new - found
+        heads = {_head_of(name) for name in own} - {None}
+        new = {head for head in heads if head not in found or (new_head and not head.endswith("pooler"))}
+        new = set() if whole else new
         wanted = {name for name in own if _head_of(name) not in new}
         problems = [f"{name} is missing" for name in own if name in wanted and name not in weights]
         problems += [f"{name} is unknown" for name in weights if name not in own and _head_of(name) is None]
@@ -129,7 +130,7 @@ def _head_of(name):
 
 def _canonical_names(weights, part, source):
     """PaddleNLP's names with the encoder under "convbert."; of a joint checkpoint only `part`."""
-    if any("encoder.layer." in name for name in weights):
+    if is_hugging_face(weights):
         raise InputError(
             f"{source}: Hugging Face's format; first run python convert.py --input {source} --output FOLDER"
         )

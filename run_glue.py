@@ -113,7 +113,8 @@ def load_model(args, task, source, tokenizer):
             model = ConvBertForSequenceClassification(ConvBertConfig.from_pretrained(source, **settings))
         elif Path(source).is_dir():
             stored = ConvBertConfig.from_pretrained(source)
-            other_task = (stored.num_labels, stored.label_names) != tuple(settings.values())
+            names = stored.label_names or settings["label_names"]  # a checkpoint without names may be of this task
+            other_task = (stored.num_labels, names) != tuple(settings.values())
             model = ConvBertForSequenceClassification.from_pretrained(source, new_head=other_task, **settings)
         elif source == "convbert-tiny":
             raise InputError("convbert-tiny: no published weights; add --from_scratch")

@@ -65,7 +65,7 @@ def differ(a, b):
 
 
 @pytest.mark.parametrize(
-    ("preset", "millions"),  # parameters of the encoder; the paper's table 3 gives 14, 17 and 106
+    ("preset", "millions"),  # parameters of the encoder, as the paper gives them
     [("convbert-small", 14), ("convbert-medium-small", 17), ("convbert-base", 106)],
 )
 def test_presets_have_the_published_sizes(preset, millions):
@@ -527,6 +527,14 @@ def test_another_number_of_labels_needs_a_new_head(tmp_path):
         ConvBertForSequenceClassification.from_pretrained(tmp_path, num_labels=5)
     model = ConvBertForSequenceClassification.from_pretrained(tmp_path, num_labels=5, new_head=True)
     assert model.classifier.out_proj.weight.shape == [24, 5]
+
+
+def test_a_new_head_keeps_the_pooler(tmp_path):
+    old = build(ConvBertForSequenceClassification, config(classifier="pooled_mlp"))
+    old.save_pretrained(tmp_path)
+    new = ConvBertForSequenceClassification.from_pretrained(tmp_path, num_labels=5, new_head=True)
+    same(new.convbert.pooler.dense.weight, old.convbert.pooler.dense.weight)
+    differ(new.classifier.dense.weight, old.classifier.dense.weight)
 
 
 def test_a_pooler_in_the_checkpoint_decides_the_classifier(tmp_path):

@@ -1,0 +1,101 @@
+"""Each function against loops over numpy arrays, written from its description."""
+
+import numpy as np
+import paddle
+import pytest
+
+import ops
+
+
+def random(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def close(tensor, array):
+    np.testing.assert_allclose(tensor.numpy(), array, rtol=0, atol=1e-10)
+
+
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+@pytest.mark.parametrize("length", [1, 3, 10])  # shorter than the kernel, too
+@pytest.mark.parametrize("taps", [1, 5, 9])
+def test_depthwise_conv(length, taps):
+    x, weight = random(2, length, 3), random(3, 1, taps, seed=1)
+    expected = np.zeros_like(x)
+    for token in range(length):
+        for tap in range(taps):
+            neighbour = token + tap - taps // 2
+            if 0 <= neighbour < length:
+                expected[:, token] += x[:, neighbour] * weight[:, 0, tap]
+    close(ops.depthwise_conv(paddle.to_tensor(x), paddle.to_tensor(weight)), expected)
+
+
+@pytest.mark.parametrize("length", [1, 3, 10])
+@pytest.mark.parametrize("taps", [1, 5, 9])
+def test_dynamic_conv(length, taps):
+    values, logits = random(2, length, 3, 4), random(2, length, 3, taps, seed=1)
+    kernels = softmax(logits)
+    expected = np.zeros_like(values)
+    for token in range(length):
+        for tap in range(taps):
+            neighbour = token + tap - taps // 2
+            if 0 <= neighbour < length:
+                expected[:, token] += values[:, neighbour] * kernels[:, token, :, tap : tap + 1]
+    close(ops.dynamic_conv(paddle.to_tensor(values), paddle.to_tensor(logits)), expected)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3])
+def test_grouped_linear(groups):
+    x, weight, bias = random(2, 5, 12), random(groups, 12 // groups, 18 // groups, seed=1), random(18, seed=2)
+    parts = [part @ matrix for part, matrix in zip(np.split(x, groups, axis=-1), weight, strict=True)]
+    found = ops.grouped_linear(*map(paddle.to_tensor, (x, weight, bias)))
+    close(found, np.concatenate(parts, axis=-1) + bias)
+
+
+def test_attention():
+    query, key, value = (random(2, 6, 3, 4, seed=seed) for seed in range(3))
+    mask = np.where(random(2, 1, 1, 6, seed=3) > 0.5, -1e4, 0.0)
+    tensors = map(paddle.to_tensor, (query, key, value, mask))
+    context, probabilities = ops.attention(*tensors, dropout=0.0, training=True)
+    expected = softmax(np.einsum("bqhd,bkhd->bhqk", query, key) / 2 + mask)
+    close(probabilities, expected)
+    close(context, np.einsum("bhqk,bkhd->bqhd", expected, value))
+
+
+def test_dropout_add_norm():
+    x, residual, weight, bias = random(2, 5, 8), random(2, 5, 8, seed=1), random(8, seed=2), random(8, seed=3)
+    tensors = list(map(paddle.to_tensor, (x, residual, weight, bias)))
+    total = x + residual
+    normal = (total - total.mean(-1, keepdims=True)) / np.sqrt(total.var(-1, keepdims=True) + 1e-12)
+    close(ops.dropout_add_norm(*tensors, epsilon=1e-12, dropout=0.5, training=False), normal * weight + bias)
+    paddle.seed(0)
+    ones = paddle.ones([100, 100])
+    dropped = ops.dropout_add_norm(
+        ones, paddle.zeros_like(ones), paddle.ones([100]), paddle.zeros([100]), 1e-12, 0.3, True
+    )
+    assert float((dropped < 0).astype("float32").mean()) == pytest.approx(0.3, abs=0.02)  # x only, at the asked rate
+
+
+def test_embed_reads_the_pad_row_but_does_not_train_it():
+    weight = paddle.to_tensor(random(5, 3), stop_gradient=False)
+    ids = paddle.to_tensor([[1, 0, 4], [1, 2, 0]])
+    rows = ops.embed(ids, weight, pad_id=0)
+    close(rows, weight.numpy()[ids.numpy()])
+    rows.sum().backward()
+    np.testing.assert_array_equal(weight.grad.numpy()[:, 0], [0, 2, 1, 0, 1])
+
+
+@pytest.mark.parametrize("name", ops.ACTIVATIONS)
+def test_every_activation_of_the_configuration_is_there(name):
+    from configuration import ACTIVATIONS
+
+    assert set(ACTIVATIONS) == set(ops.ACTIVATIONS)
+    x = paddle.to_tensor([-1.0, 0.0, 1.0])
+    expected = {
+        "gelu": [-0.158655, 0, 0.841345], "gelu_new": [-0.158808, 0, 0.841192],
+        "relu": [0, 0, 1], "silu": [-0.268941, 0, 0.731059],
+    }  # fmt: skip
+    np.testing.assert_allclose(ops.ACTIVATIONS[name](x).numpy(), expected[name], atol=1e-6)

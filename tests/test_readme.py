@@ -1,0 +1,97 @@
+"""The commands of the README, run as a reader would."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import paddle
+import pytest
+from conftest import ROOT, needs
+
+from modeling import ConvBertConfig, ConvBertModel
+
+README = (ROOT / "README.md").read_text("utf-8")
+COMMANDS = re.findall(r"```shell\n(.*?)```", README, flags=re.S)
+TRIED = {  # first word that tells a block → test below
+    "make demo": "test_the_demo",
+    "make setup": "what make test itself begins with",
+    "compare.py": "test_the_comparison",
+    "run_glue.py": "test_the_fine_tune",
+    "convert.py": "test_the_conversion",
+}
+
+
+def block(word):
+    (found,) = [text for text in COMMANDS if word in text]
+    return found
+
+
+def run(command, **environment):
+    """Runs a block with this environment's Python in the project's folder."""
+    path = f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**os.environ, "PATH": path, **environment},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_every_block_of_commands_is_tried():
+    assert len(COMMANDS) == len(TRIED)
+    assert all(sum(word in text for text in COMMANDS) == 1 for word in TRIED)
+
+
+def test_no_flag_beyond_the_published_eleven_is_listed():
+    listed = re.findall(r"^- `(\w+)`:", README, flags=re.M)
+    assert len(listed) == 11
+    assert sorted(listed) == sorted(re.findall(r"^    --(\w+)", block("run_glue.py"), flags=re.M))
+
+
+def test_what_the_readme_links_to_is_there():
+    files = re.findall(r"`([\w/.-]+\.(?:py|txt)|LICENSE|samples/)`", README)
+    planned = {"run_pretrain.py"}
+    assert {name for name in files if not (ROOT / name).exists()} <= planned | {"DIR/SST-2/train.tsv"}
+
+
+@pytest.mark.slow
+def test_the_demo():
+    done = run("make demo")
+    accuracy = float(re.search(r"best acc: ([\d.]+)", done.stderr).group(1))
+    assert accuracy > 0.7
+    assert "Next:" in done.stdout
+
+
+@pytest.mark.slow
+@needs("torch", "transformers")
+def test_the_comparison():
+    printed = run(block("compare.py"), HF_ENDPOINT="http://127.0.0.1:9").stdout
+    assert len(re.findall(r"max difference: \d\.\d{4}e-0[67]", printed)) == 3
+
+
+@pytest.mark.slow
+def test_the_fine_tune(tmp_path):
+    """With convbert-small in PaddleNLP's cache, at random, as its published file has it."""
+    cache = tmp_path / "models/convbert-small"
+    cache.mkdir(parents=True)
+    config = ConvBertConfig.from_preset("convbert-small")
+    paddle.save(dict(ConvBertModel(config).state_dict()), str(cache / "model_state.pdparams"))
+    shutil.copy(ROOT / "samples/vocab.txt", cache)
+    command = block("run_glue.py").strip().replace("--device gpu", "--device cpu").replace("./glue", f"{tmp_path}/glue")
+    printed = run(f"{command} --data_dir samples --max_steps 2", PPNLP_HOME=str(tmp_path)).stdout
+    assert printed.startswith("global step 2/2, epoch: 0, batch: 1, rank_id: 0, loss: ")
+    assert (tmp_path / "glue/SST-2/results.json").is_file()
+
+
+@pytest.mark.slow
+@needs("torch", "transformers")
+def test_the_conversion(tmp_path):
+    import transformers
+
+    settings = dict(hidden_size=32, embedding_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
+    transformers.ConvBertModel(transformers.ConvBertConfig(**settings)).save_pretrained(tmp_path / "hf")
+    command = block("convert.py").replace("FOLDER_OR_hf:OWNER/NAME", str(tmp_path / "hf"))
+    run(command.replace("FOLDER", str(tmp_path / "ours")))
+    ConvBertModel.from_pretrained(tmp_path / "ours")
