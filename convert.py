@@ -138,8 +138,8 @@ def convert(source, output):
             f"{source / 'config.json'}: Hugging Face changes the head size when head_ratio is not 2 or heads < 2; "
             "this project follows the original and can't hold such a model"
         )
-    words, tied = weights["convbert.embeddings.word_embeddings.weight"], weights.get("generator_lm_head.weight")
-    if tied is not None and not np.array_equal(words, tied):
+    tied = weights.get("generator_lm_head.weight")
+    if tied is not None and not np.array_equal(tied, weights.get("convbert.embeddings.word_embeddings.weight")):
         raise InputError(f"{source}: its output embeddings differ from its word embeddings; here they are tied")
 
     tokenizer = None

@@ -64,16 +64,17 @@ class ConvBertPretrainedModel(nn.Layer):
         whole: no head may be missing.
         """
         own = self.named_weights()
-        found = {_head_of(name) for name in weights}
+        present = {_head_of(name) for name in own if name in weights}
         heads = {_head_of(name) for name in own} - {None}
-        new = {head for head in heads if head not in found or (new_head and not head.endswith("pooler"))}
+        new = {head for head in heads if head not in present or (new_head and not head.endswith("pooler"))}
         new = set() if whole else new
         wanted = {name for name in own if _head_of(name) not in new}
         problems = [f"{name} is missing" for name in own if name in wanted and name not in weights]
-        problems += [f"{name} is unknown" for name in weights if name not in own and _head_of(name) is None]
-        for name, weight in own.items():
-            if name in wanted and name in weights and list(weights[name].shape) != list(weight.shape):
-                problems.append(f"{name} has shape {list(weights[name].shape)}, not {list(weight.shape)}")
+        kept = present - new | {None}
+        problems += [f"{name} is unknown" for name in weights if name not in own and _head_of(name) in kept]
+        for name in own:
+            if name in wanted and name in weights and list(weights[name].shape) != list(own[name].shape):
+                problems.append(f"{name} has shape {list(weights[name].shape)}, not {list(own[name].shape)}")
         if problems:
             more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
             raise InputError(f"{source}: does not fit {type(self).__name__}: {'; '.join(problems[:3])}{more}")
@@ -81,7 +82,7 @@ class ConvBertPretrainedModel(nn.Layer):
             own[name].set_value(weights[name].astype(own[name].numpy().dtype))
         if new:
             logger.warning("%s: starting anew: %s", source, ", ".join(sorted(new)))
-        if unused := found - {_head_of(name) for name in wanted}:
+        if unused := {_head_of(name) for name in weights if name not in wanted}:
             logger.warning("%s: not used: %s", source, ", ".join(sorted(unused)))
 
     def config_dict(self):

@@ -521,6 +521,20 @@ def test_checkpoints_that_do_not_fit_are_refused(tmp_path, edit, message):
     assert str(tmp_path) in str(error.value)
 
 
+def test_a_head_of_another_kind_is_new(tmp_path, caplog):
+    """Token classification's head has the same first name, and no parameter in common."""
+    build(ConvBertForTokenClassification).save_pretrained(tmp_path)
+    ConvBertForSequenceClassification.from_pretrained(tmp_path)
+    assert "starting anew: classifier" in caplog.text
+    assert "not used: classifier" in caplog.text
+
+
+def test_a_head_that_has_too_much_is_refused(tmp_path):
+    build(ConvBertForSequenceClassification).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"classifier\.dense\.\w+ is unknown"):
+        ConvBertForSequenceClassification.from_pretrained(tmp_path, classifier="linear")
+
+
 def test_another_number_of_labels_needs_a_new_head(tmp_path):
     build(ConvBertForSequenceClassification).save_pretrained(tmp_path)
     with pytest.raises(InputError, match=r"classifier\.out_proj\.weight has shape \[24, 2\], not \[24, 5\]"):
