@@ -35,8 +35,8 @@ test: setup
 	.venv/bin/python -m pytest
 
 test-slow: setup .venv-newest/stamp
-	.venv-newest/bin/python -m pytest tests/test_modeling.py tests/test_tokenizer.py tests/test_convert.py \
-	    tests/test_compare.py tests/test_checkpoint_files.py
+	.venv-newest/bin/python -m pytest tests/test_modeling.py tests/test_ops.py tests/test_tokenizer.py \
+	    tests/test_convert.py tests/test_compare.py tests/test_checkpoint_files.py tests/test_training.py
 	.venv/bin/python -m pytest -m slow
 
 lint: setup

@@ -1,27 +1,140 @@
 """What must happen before Paddle starts, and which devices it has. The first import of every script.
 
-Importing it sets nothing that the user's environment already says.
+Importing it sets up the process for a CPU: threads, memory, matrix library. What the user's environment already says
+stays as it is. Nothing heavy is imported: Paddle may follow or not.
 """
 
+import contextlib
+import ctypes
+import importlib.abc
+import importlib.util
+import io
+import math
 import os
 import platform
+import sys
 import warnings
+from pathlib import Path
+
+# ------------------------------------------------------------------------------------------------------------ hardware
 
 
-def cores():
-    """Number of processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def processor():
+    """The first processor's fields in /proc/cpuinfo ("vendor_id", "flags", …); empty where there is no such file."""
+    try:
+        first = Path("/proc/cpuinfo").read_text("utf-8").split("\n\n")[0]
+    except OSError:
+        return {}
+    fields = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in fields}
 
 
 def processor_name():
     """The processor as its maker calls it, as far as the system tells."""
+    return processor().get("model name") or platform.processor() or platform.machine()
+
+
+def cores():
+    """Physical cores that this process may use: those of its affinity mask, no more than its cgroup's share of time."""
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    siblings = set()
+    for cpu in os.sched_getaffinity(0):
+        topology = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        siblings.add(topology.read_text() if topology.exists() else cpu)
+    return max(1, math.ceil(min(len(siblings), _cgroup_cpus())))
+
+
+def _cgroup_cpus():
+    """The processors' worth of time that the control group grants; infinite without a limit."""
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()  # version 2
+        return int(quota) / int(period)
+    with contextlib.suppress(OSError, ValueError):
+        folder = Path("/sys/fs/cgroup/cpu")  # version 1
+        quota = int((folder / "cpu.cfs_quota_us").read_text())
+        return quota / int((folder / "cpu.cfs_period_us").read_text()) if quota > 0 else math.inf
+    return math.inf
+
+
+# -------------------------------------------------------------------------------------------------------------- set-up
+
+
+def threads():
+    """Threads for one process: the cores, shared by the processes that paddle.distributed.launch starts here."""
+    return max(1, cores() // int(os.environ.get("PADDLE_LOCAL_SIZE", "1")))
+
+
+def matrix_library_switch(fields):
+    """MKL_DEBUG_CPU_TYPE for an AMD processor, on which Paddle's old MKL takes its slowest path; else None."""
+    if fields.get("vendor_id") != "AuthenticAMD":
+        return None
+    flags = fields.get("flags", "").split()
+    return "7" if "avx512f" in flags else "5" if "avx2" in flags else None
+
+
+def keep_freed_memory():
+    """Has glibc keep freed memory, so that an operator's output is no fresh page faults. Returns whether it agreed.
+
+    On 16 MB ReLU took 6 ms without and 1.5 ms with it (2 cores, Xeon; every operator of Paddle allocates its output).
+    """
+    mmap_threshold, trim_threshold, mmap_max, all_of_it = -3, -1, -4, 2**31 - 1
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):  # not glibc
+        return False
+    if mallopt(mmap_threshold, all_of_it) == 1:
+        return mallopt(trim_threshold, all_of_it) == 1
+    return mallopt(mmap_max, 0) == 1 and mallopt(trim_threshold, all_of_it) == 1  # older glibc refuses the threshold
+
+
+class _QuietImport(importlib.abc.MetaPathFinder):
+    """Keeps Paddle from warning of the thread count that was set here; its other messages pass."""
+
+    def find_spec(self, name, path, target=None):
+        if name != "paddle":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is not None:
+            load = spec.loader.exec_module
+            spec.loader.exec_module = lambda module: self._load(load, module)
+        return spec
+
+    def _load(self, load, module):
+        said = io.StringIO()
+        try:
+            with contextlib.redirect_stderr(said):
+                load(module)
+        finally:
+            lines = said.getvalue().splitlines(keepends=True)
+            sys.stderr.write("".join(line for line in lines if "OMP_NUM_THREADS" not in line))
+
+
+def _set_up():
+    os.environ.setdefault("GLOG_minloglevel", "2")  # Paddle's C++ side: errors only
+    warnings.filterwarnings("ignore", message="No ccache found")  # import paddle looks for a compiler cache
+    warnings.filterwarnings("ignore", message="Setuptools is replacing distutils")
+    if switch := matrix_library_switch(processor()):
+        os.environ.setdefault("MKL_DEBUG_CPU_TYPE", switch)
+    if "OMP_NUM_THREADS" not in os.environ:  # Paddle's own default is one thread
+        os.environ["OMP_NUM_THREADS"] = str(threads())
+        sys.meta_path.insert(0, _QuietImport())
+    return keep_freed_memory()
+
+
+MEMORY_KEPT = _set_up()
+
+
+def summary():
+    """What was set, in a few words."""
+    facts = [f"{os.environ['OMP_NUM_THREADS']} threads"]
+    if "MKL_DEBUG_CPU_TYPE" in os.environ:
+        facts.append(f"MKL_DEBUG_CPU_TYPE={os.environ['MKL_DEBUG_CPU_TYPE']}")
+    return ", ".join([*facts, "freed memory kept" if MEMORY_KEPT else "freed memory returned"])
+
+
+# ------------------------------------------------------------------------------------------------------------- devices
 
 
 def devices():
@@ -45,8 +158,3 @@ def find_device(asked=None):
     if asked is None:
         return next((device for device in found if device.startswith("gpu")), "cpu")
     return next((device for device in found if asked.lower() in (device, device.partition(":")[0])), None)
-
-
-os.environ.setdefault("GLOG_minloglevel", "2")  # Paddle's C++ side: errors only
-warnings.filterwarnings("ignore", message="No ccache found")  # import paddle looks for a compiler cache
-warnings.filterwarnings("ignore", message="Setuptools is replacing distutils")

@@ -24,7 +24,7 @@ def choose_device(asked):
     if device is None:
         raise InputError(f"--device {asked}: this Paddle sees {', '.join(runtime.devices())}")
     paddle.set_device(device)
-    print(f"device: {device}", file=sys.stderr)
+    print(f"device: {device} ({runtime.summary()})", file=sys.stderr)
     return device
 
 
@@ -161,6 +161,11 @@ def run_facts():
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB; bytes on macOS
     return {
         "versions": {"python": platform.python_version(), **packages},
-        "machine": {"processor": runtime.processor_name(), "cores": runtime.cores(), "device": paddle.get_device()},
+        "machine": {
+            "processor": runtime.processor_name(),
+            "cores": runtime.cores(),
+            "device": paddle.get_device(),
+            "setup": runtime.summary(),
+        },
         "peak_memory_mb": round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1),
     }
