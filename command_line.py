@@ -27,7 +27,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
 
 def script(main):
-    """Decorates a script's `main(argv=None)`: InputError becomes one line on stderr and status 2."""
+    """Decorates a script's `main(argv=None)`: bad input and what the system refuses become one line and status 2."""
 
     @functools.wraps(main)
     def guarded(argv=None):
@@ -42,5 +42,11 @@ def script(main):
         except BrokenPipeError:  # the reader of our output went away, as `head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
+        except OSError as error:
+            if error.errno is None:  # Paddle's own errors, which are defects
+                raise
+            where = f": {error.filename}" if error.filename else ""
+            print(f"{os.path.basename(sys.argv[0])}: {error.strerror}{where}", file=sys.stderr)
+            return 2
 
     return guarded

@@ -42,6 +42,12 @@ def test_exit_statuses(capsys):
     assert main(InputError("file, line 3: wrong")) == 2
     assert capsys.readouterr().err.endswith(": file, line 3: wrong\n")
     assert main(KeyboardInterrupt()) == 130
+    capsys.readouterr()
+    assert main(PermissionError(13, "Permission denied", "/somewhere")) == 2
+    assert main(OSError(28, "No space left on device")) == 2
+    assert capsys.readouterr().err.splitlines()[0].endswith(": Permission denied: /somewhere")
+    with pytest.raises(OSError, match="inside backward"):
+        main(OSError("inside backward"))  # how Paddle reports an exception in a gradient
     with pytest.raises(ZeroDivisionError):  # a defect keeps its traceback
         main(ZeroDivisionError())
 

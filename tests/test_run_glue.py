@@ -204,6 +204,21 @@ def reference_folder(folder, model_type):
     return folder
 
 
+@needs("transformers", "torch")
+def test_a_hugging_face_convbert_is_converted_on_the_way(tmp_path):
+    import transformers
+
+    settings = {**TINY, "pad_token_id": 1, "id2label": {0: "LABEL_0", 1: "LABEL_1"}}
+    model = transformers.ConvBertForSequenceClassification(transformers.ConvBertConfig(**settings))
+    model.save_pretrained(tmp_path / "hf")
+    (tmp_path / "hf/vocab.txt").write_bytes((SAMPLES / "vocab.txt").read_bytes())
+    flags = dict(from_scratch=False, max_steps=1, learning_rate=0.0)
+    assert run_glue.main(command(tmp_path / "hf", tmp_path / "out", **flags)) == 0
+    assert ConvBertConfig.from_pretrained(tmp_path / "out").pad_token_id == 0
+    theirs = model.classifier.out_proj.weight.detach().numpy()  # the head of an unnamed task with two classes is kept
+    np.testing.assert_array_equal(read_weights(tmp_path / "out")["classifier.out_proj.weight"], theirs.T)
+
+
 @needs("paddlenlp", "transformers", "torch")
 @pytest.mark.parametrize("model_type", ["bert", "electra", "ernie"])
 def test_other_models_train_from_hugging_face_folders(tmp_path, model_type):
@@ -231,6 +246,7 @@ BAD = [  # flags that differ from a good run → what the one line says
     (dict(from_scratch=False), "no weights here"),
     (dict(output_dir=ROOT / "samples"), "--output_dir .*samples: not empty; add --resume"),
     (dict(output_dir=ROOT / "LICENSE"), "not a folder"),
+    (dict(output_dir="/proc/no/such"), "No such file or directory: .*/proc/no"),
 ]
 
 
