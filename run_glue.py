@@ -271,7 +271,7 @@ def main(argv=None):
     from convert import fetch, resolve
     from training import choose_device, prepare_output, run_facts
 
-    choose_device(args.device)
+    args.device = choose_device(args.device)
     paddle.seed(args.seed)
     output = prepare_output(args.output_dir, args.resume, args.overwrite)
     source = args.model_name_or_path

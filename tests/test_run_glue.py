@@ -73,6 +73,7 @@ def test_every_task_trains_evaluates_and_saves(tiny, tmp_path, capsys, name):
     assert results["best_step"] in (2, 4)
     assert results["examples_per_second"] > 0
     assert results["arguments"]["max_steps"] == 4
+    assert results["arguments"]["device"] == "cpu"
     assert [entry["step"] for entry in results["evaluations"]] == [2, 4]
     assert set(results["evaluations"][0]) == {"step", *task.dev_splits}
     config = ConvBertConfig.from_pretrained(tmp_path / "out")
