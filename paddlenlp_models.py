@@ -5,6 +5,7 @@ paddlenlp reads Hugging Face's BERT and ELECTRA itself but has no mapping for ER
 
 import contextlib
 import os
+import re
 import tempfile
 import urllib.request
 from pathlib import Path
@@ -22,18 +23,16 @@ from checkpoint_files import (
 FAMILIES = {"bert": "Bert", "electra": "Electra", "ernie": "Ernie"}
 ZOO_HOST = "https://bj.bcebos.com"  # where paddlenlp downloads from
 
-ERNIE_NAMES = (  # Hugging Face's part of a name → paddlenlp's
-    ("embeddings.LayerNorm", "embeddings.layer_norm"),
-    ("encoder.layer.", "encoder.layers."),
-    ("attention.self.query", "self_attn.q_proj"),
-    ("attention.self.key", "self_attn.k_proj"),
-    ("attention.self.value", "self_attn.v_proj"),
-    ("attention.output.dense", "self_attn.out_proj"),
-    ("attention.output.LayerNorm", "norm1"),
-    ("intermediate.dense", "linear1"),
-    ("output.LayerNorm", "norm2"),
-    ("output.dense", "linear2"),
-)
+ERNIE_LAYER = {  # a part of Hugging Face's layer → paddlenlp's
+    "attention.self.query": "self_attn.q_proj",
+    "attention.self.key": "self_attn.k_proj",
+    "attention.self.value": "self_attn.v_proj",
+    "attention.output.dense": "self_attn.out_proj",
+    "attention.output.LayerNorm": "norm1",
+    "intermediate.dense": "linear1",
+    "output.dense": "linear2",
+    "output.LayerNorm": "norm2",
+}
 
 
 def load_classifier(model_type, source, num_labels, vocab_size, from_scratch=False):
@@ -55,12 +54,13 @@ def load_classifier(model_type, source, num_labels, vocab_size, from_scratch=Fal
         stack.enter_context(_one_line_errors(source))
         if from_scratch:
             return model_class(model_class.config_class.from_pretrained(source, vocab_size=vocab_size, **settings))
-        if not os.path.isdir(source) or not is_hugging_face(read_weights(source)):
+        weights = read_weights(source) if os.path.isdir(source) else {}
+        if not is_hugging_face(weights):
             return model_class.from_pretrained(source, **settings)
         copy = Path(stack.enter_context(tempfile.TemporaryDirectory()))  # paddlenlp writes into the folder it converts
         config = {"architectures": [f"{FAMILIES[model_type]}Model"], **read_json(Path(source) / "config.json")}
         if model_type == "ernie":
-            write_safetensors(copy / "model.safetensors", _ernie_weights(read_weights(source)))
+            write_safetensors(copy / "model.safetensors", _ernie_weights(weights, source))
         else:
             for path in Path(source).iterdir():
                 (copy / path.name).symlink_to(path.resolve())
@@ -77,13 +77,18 @@ def save_vocabulary(model_type, name, folder):
         getattr(zoo, f"{FAMILIES[model_type]}Tokenizer").from_pretrained(name).save_pretrained(folder)
 
 
-def _ernie_weights(weights):
+def _ernie_weights(weights, source):
     converted = {}
     for name, array in weights.items():
-        for theirs, ours in ERNIE_NAMES:
-            name = name.replace(theirs, ours)
         if name.endswith("position_ids"):  # a buffer: 0, 1, 2, …
             continue
+        layer = re.fullmatch(r"(.*encoder\.layer)\.(\d+)\.(.+)\.(weight|bias)", name)
+        if layer:
+            start, number, part, kind = layer.groups()
+            if part not in ERNIE_LAYER:
+                raise InputError(f"{source}: unknown key {name}: not an ERNIE that paddlenlp can hold")
+            name = f"{start}s.{number}.{ERNIE_LAYER[part]}.{kind}"
+        name = name.replace("embeddings.LayerNorm", "embeddings.layer_norm")
         converted[name] = array.T if array.ndim == 2 and "embeddings." not in name else array
     return converted
 
@@ -97,6 +102,8 @@ def _one_line_errors(source):
         if not os.path.isdir(source) and not (cached.is_dir() and any(cached.iterdir())):
             urllib.request.urlopen(ZOO_HOST, timeout=HUB_TIMEOUT).close()  # paddlenlp itself would wait for ever
         yield
+    except InputError:
+        raise
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{source}: no folder that paddlenlp reads, nor to be had from its zoo ({reason})") from None

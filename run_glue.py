@@ -97,18 +97,18 @@ def load_tokenizer(args, source):
     return ConvBertTokenizer(zoo_file(source, "vocab.txt"))
 
 
-def load_model(args, task, source, tokenizer):
-    """The classifier to train."""
+def load_model(args, task, source, tokenizer, from_scratch):
+    """The classifier to train; `from_scratch` takes only the configuration of `source`."""
     vocab_size = len(tokenizer)
     if args.model_type != "convbert":
         from paddlenlp_models import load_classifier
 
-        model = load_classifier(args.model_type, source, task.num_labels, vocab_size, args.from_scratch)
+        model = load_classifier(args.model_type, source, task.num_labels, vocab_size, from_scratch)
     else:
         from modeling import ConvBertConfig, ConvBertForSequenceClassification
 
         settings = dict(num_labels=task.num_labels, label_names=list(task.labels) or None)
-        if args.from_scratch:
+        if from_scratch:
             settings |= dict(vocab_size=vocab_size, pad_token_id=tokenizer.pad_token_id)
             model = ConvBertForSequenceClassification(ConvBertConfig.from_pretrained(source, **settings))
         elif Path(source).is_dir():
@@ -199,8 +199,11 @@ def main_score(task, results):
     return float(np.mean([scores[task.main_metric] for scores in results.values()]))
 
 
-def train(args, task, model, tokenizer, train_split, dev, output):
-    """The loop. Returns the run's state: step, every evaluation, the best one's step and score, seconds spent."""
+def train(args, task, model, tokenizer, train_split, dev, output, stopped=None):
+    """The loop, from the start or from the folder of a `stopped` run.
+
+    Returns the run's state: step, every evaluation, the best one's step and score, seconds spent.
+    """
     from training import adamw, linear_schedule, load_state, log, progress, save_state, seed_step, shuffled_batches
 
     steps_per_epoch = -(-len(train_split) // args.batch_size)
@@ -209,8 +212,8 @@ def train(args, task, model, tokenizer, train_split, dev, output):
     schedule = linear_schedule(args.learning_rate, total_steps, warmup_steps)
     optimizer = adamw(model, schedule, args.weight_decay, args.adam_epsilon)
     state = dict(step=0, evaluations=[], best_step=0, best_score=-np.inf, train_seconds=0.0, eval_seconds=0.0)
-    if args.resume and (output / "last").is_dir():
-        state = load_state(output / "last", model, optimizer)
+    if stopped:
+        state = load_state(stopped, model, optimizer)
         schedule.step(state["step"])
 
     model.train()
@@ -274,15 +277,16 @@ def main(argv=None):
     args.device = choose_device(args.device)
     paddle.seed(args.seed)
     output = prepare_output(args.output_dir, args.resume, args.overwrite)
+    stopped = output / "last" if args.resume and (output / "last").is_dir() else None
     source = args.model_name_or_path
-    if args.resume and (output / "last").is_dir():
-        source, args.from_scratch = str(output / "last"), False
+    if stopped:
+        source = str(stopped)
     elif args.model_type == "convbert" and not args.from_scratch:
         source = resolve(source)
     elif source.startswith("hf:"):
         source = fetch(source.removeprefix("hf:"))
     tokenizer = load_tokenizer(args, source)
-    model = load_model(args, task, source, tokenizer)
+    model = load_model(args, task, source, tokenizer, args.from_scratch and not stopped)
 
     def encoded(split):
         return EncodedSplit(tokenizer, task, read_examples(task, split, args.data_dir), args.max_seq_length)
@@ -290,7 +294,7 @@ def main(argv=None):
     dev = {split: encoded(split) for split in task.dev_splits}
     if args.do_train:
         train_split = encoded("train")
-        state = train(args, task, model, tokenizer, train_split, dev, output)
+        state = train(args, task, model, tokenizer, train_split, dev, output, stopped)
         trained = state["step"] * args.batch_size
         state["examples_per_second"] = trained / max(state["train_seconds"], 1e-9)
     else:

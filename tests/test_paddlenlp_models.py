@@ -7,7 +7,7 @@ from conftest import needs
 
 import modeling
 import paddlenlp_models
-from checkpoint_files import InputError, read_json, write_json
+from checkpoint_files import InputError, read_json, read_weights, write_json, write_safetensors
 from compare import batch
 from modeling import ConvBertConfig, ConvBertForSequenceClassification, ConvBertModel
 
@@ -140,6 +140,21 @@ def test_hugging_face_encoders_give_the_same_numbers(tmp_path, model_type):
     found = (found[0] if isinstance(found, tuple) else found).numpy()
     real = mask.numpy().astype(bool)
     np.testing.assert_allclose(found[real], expected[real], rtol=0, atol=1e-5)
+
+
+@needs("torch", "transformers")
+def test_an_unknown_part_of_an_ernie_is_named(tmp_path):
+    import transformers
+
+    config = transformers.ErnieConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, vocab_size=50
+    )
+    transformers.ErnieModel(config).save_pretrained(tmp_path)
+    weights = read_weights(tmp_path)
+    weights["encoder.layer.0.adapter.weight"] = np.zeros((2, 2), "f")
+    write_safetensors(tmp_path / "model.safetensors", weights)
+    with pytest.raises(InputError, match=r"unknown key encoder\.layer\.0\.adapter\.weight"):
+        paddlenlp_models.load_classifier("ernie", str(tmp_path), num_labels=2, vocab_size=0)
 
 
 def test_a_pooler_with_another_activation_is_refused(tmp_path):

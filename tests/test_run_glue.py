@@ -175,6 +175,7 @@ def test_a_stopped_run_resumes_bit_for_bit(tiny, tmp_path, monkeypatch):
     whole, parts = (read_json(tmp_path / run / "results.json") for run in ("whole", "parts"))
     assert whole["evaluations"] == parts["evaluations"]
     assert whole["best_step"] == parts["best_step"]
+    assert parts["arguments"]["from_scratch"] is True  # as it was given, though this process loaded last/
 
 
 def test_a_head_for_another_task_is_replaced(tiny, tmp_path, caplog):
