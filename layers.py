@@ -41,7 +41,7 @@ class GroupedLinear(nn.Layer):
         self.bias = self.create_parameter([outputs], is_bias=True)
 
     def forward(self, x):
-        return ops.grouped_linear(x, self.weight, self.bias)
+        return ops.linear(x, self.weight, self.bias)
 
 
 class ConvBertEmbeddings(nn.Layer):
@@ -61,21 +61,15 @@ class ConvBertEmbeddings(nn.Layer):
 
     def forward(self, input_ids, token_type_ids, position_ids, inputs_embeds):
         config = self.config
-        if inputs_embeds is None:
-            inputs_embeds = ops.embed(input_ids, self.word_embeddings.weight, config.pad_token_id)
-        length = inputs_embeds.shape[1]
-        if position_ids is None:
-            if length > config.max_position_embeddings:
-                raise InputError(f"{length} tokens, but this model has {config.max_position_embeddings} positions")
-            positions = self.position_embeddings.weight[:length]  # [L, embedding_size]
-        else:
-            positions = self.position_embeddings(position_ids)
-        if token_type_ids is None:
-            types = self.token_type_embeddings.weight[0]
-        else:
-            types = self.token_type_embeddings(token_type_ids)
-        x = self.layer_norm(inputs_embeds + positions + types)
-        return F.dropout(x, config.hidden_dropout_prob, training=self.training)
+        length = (input_ids if inputs_embeds is None else inputs_embeds).shape[1]
+        if position_ids is None and length > config.max_position_embeddings:
+            raise InputError(f"{length} tokens, but this model has {config.max_position_embeddings} positions")
+        tables = self.word_embeddings, self.position_embeddings, self.token_type_embeddings
+        return ops.embeddings(
+            None if inputs_embeds is not None else input_ids, inputs_embeds, position_ids, token_type_ids,
+            *(table.weight for table in tables), self.layer_norm.weight, self.layer_norm.bias, config.pad_token_id,
+            config.layer_norm_eps, config.hidden_dropout_prob, self.training,
+        )  # fmt: skip
 
 
 class SeparableConv(nn.Layer):
@@ -90,10 +84,6 @@ class SeparableConv(nn.Layer):
         )
         self.pointwise = nn.Conv1D(hidden, outputs, 1, weight_attr=normal, bias_attr=False)
         self.bias = self.create_parameter([outputs], is_bias=True)
-
-    def forward(self, x):
-        x = ops.depthwise_conv(x, self.depthwise.weight)
-        return ops.linear(x, self.pointwise.weight.squeeze(-1).t(), self.bias)
 
 
 class MixedAttention(nn.Layer):
@@ -112,24 +102,19 @@ class MixedAttention(nn.Layer):
         self.conv_out_layer = Linear(config, hidden, width)  # the values that the kernels mix
         self.out_proj = Linear(config, 2 * width, hidden)
 
-    def forward(self, x, mask, real):
-        """x [B, L, E] → [B, L, E] and attention probabilities [B, H, L, L]. `real`: None, or 1 at tokens [B, L, 1]."""
-        config = self.config
-        heads = [0, 0, config.heads_of_each_kind, -1]  # a reshape to [B, L, H, …]
-        query, conv_values = self.q_proj(x), self.conv_out_layer(x)
-        if real is None:
-            span_key = self.key_conv_attn_layer(x)
-        else:
-            span_key = self.key_conv_attn_layer(x * real)
-            conv_values = conv_values * real
-        kernel_logits = self.conv_kernel_layer(query * span_key)  # [B, L, H·K]
-        convolved = ops.dynamic_conv(conv_values.reshape(heads), kernel_logits.reshape(heads))
-        attended, probabilities = ops.attention(
-            query.reshape(heads), self.k_proj(x).reshape(heads), self.v_proj(x).reshape(heads), mask,
-            config.attention_probs_dropout_prob, self.training,
+    def forward(self, x, mask, real, norm, return_attentions):
+        """See ops.mixed_attention; `norm` is the LayerNorm that follows."""
+        config, separable = self.config, self.key_conv_attn_layer
+        pairs = (
+            self.q_proj, self.k_proj, self.v_proj, self.conv_out_layer, self.conv_kernel_layer, self.out_proj, norm
         )  # fmt: skip
-        mixed = paddle.concat([attended, convolved], axis=2).flatten(2)  # [B, L, 2·H·D]
-        return self.out_proj(mixed), probabilities
+        query, key, value, conv_value, kernel, out, norm = ((part.weight, part.bias) for part in pairs)
+        span = separable.depthwise.weight, separable.pointwise.weight.squeeze(-1), separable.bias
+        weights = ops.MixedAttentionWeights(*query, *key, *value, *conv_value, *span, *kernel, *out, *norm)
+        return ops.mixed_attention(
+            x, mask, real, weights, config.heads_of_each_kind, config.layer_norm_eps,
+            config.attention_probs_dropout_prob, config.hidden_dropout_prob, self.training, return_attentions,
+        )  # fmt: skip
 
 
 class ConvBertLayer(nn.Layer):
@@ -148,11 +133,13 @@ class ConvBertLayer(nn.Layer):
 
     def forward(self, x, mask, real=None, output_attentions=False):
         config = self.config
-        settings = config.layer_norm_eps, config.hidden_dropout_prob, self.training
-        mixed, probabilities = self.self_attn(x, mask, real)
-        x = ops.dropout_add_norm(mixed, x, self.norm1.weight, self.norm1.bias, *settings)
-        inner = ops.ACTIVATIONS[config.hidden_act](self.linear1(x))  # [B, L, intermediate_size]
-        x = ops.dropout_add_norm(self.linear2(inner), x, self.norm2.weight, self.norm2.bias, *settings)
+        x, probabilities = self.self_attn(x, mask, real, self.norm1, output_attentions)
+        weights = ops.FeedForwardWeights(
+            self.linear1.weight, self.linear1.bias, self.linear2.weight, self.linear2.bias, self.norm2.weight,
+            self.norm2.bias,
+        )  # fmt: skip
+        settings = config.hidden_act, config.layer_norm_eps, config.hidden_dropout_prob, self.training
+        x = ops.feed_forward(x, weights, *settings)
         return (x, probabilities) if output_attentions else x
 
 

@@ -1,13 +1,26 @@
-"""The functions that ConvBERT's layers are made of, each as its plain Paddle definition.
+"""The functions that ConvBERT's layers are made of.
+
+Each is written as its plain Paddle definition, which says what it means and runs on GPUs, XPUs and in static programs.
+On a CPU the three large ones, and `linear`, run as `cpu_functions` instead: the same numbers, several times faster.
+CONVBERT_KERNELS=paddle in the environment forces the definitions.
 
 Dimension letters: B batch, L length, H heads of one kind, D head size, K convolution kernel, E hidden size, G groups.
 Dropout and attention probabilities follow `training`; everything is differentiable in every floating input.
-Shapes are never read at run time, so that the functions also work under `paddle.jit.to_static` with any batch and
+The definitions never read shapes at run time, so that they also work under `paddle.jit.to_static` with any batch and
 length.
 """
 
+import functools
+import logging
+import os
+from typing import NamedTuple
+
 import paddle
 import paddle.nn.functional as F
+
+from checkpoint_files import InputError
+
+logger = logging.getLogger("convbert")
 
 ACTIVATIONS = {
     "gelu": F.gelu,  # the exact one, with erf
@@ -16,6 +29,40 @@ ACTIVATIONS = {
     "silu": F.silu,
 }
 
+
+# ------------------------------------------------------------------------------------------------------ the CPU's path
+
+
+def on_fast_path(*tensors):
+    """Whether a call with these floating tensors can run as compiled loops on the CPU."""
+    return (
+        paddle.in_dynamic_mode()
+        and all(t.dtype == paddle.float32 and t.place.is_cpu_place() and t.size > 0 for t in tensors)
+        and kernels_wanted()
+        and _cpu_functions() is not None
+    )
+
+
+def kernels_wanted():
+    """What CONVBERT_KERNELS says: auto (the default) or paddle."""
+    wish = os.environ.get("CONVBERT_KERNELS", "auto")
+    if wish not in ("auto", "paddle"):
+        raise InputError(f"CONVBERT_KERNELS={wish}: must be auto or paddle")
+    return wish == "auto"
+
+
+@functools.cache
+def _cpu_functions():
+    """The module, with its loops compiled; None, and one warning, where it can't be used."""
+    try:
+        import cpu_functions
+    except (ImportError, RuntimeError, ValueError) as problem:
+        logger.warning("slower: compiled CPU loops can't be used here (%s)", problem)
+        return None
+    return cpu_functions
+
+
+# ----------------------------------------------------------------------------------------------------- small functions
 
 def embed(ids, weight, pad_id):
     """Rows of `weight` [V, E] for `ids` [B, L]: [B, L, E].
@@ -28,15 +75,14 @@ def embed(ids, weight, pad_id):
 
 
 def linear(x, weight, bias):
-    """x [..., in] @ weight [in, out] + bias [out]: [..., out]."""
-    return F.linear(x, weight, bias)
+    """x [B, …, in] @ weight [in, out] + bias [out]: [B, …, out].
 
-
-def grouped_linear(x, weight, bias):
-    """Each of G slices of x [B, L, in] has its own weight [G, in / G, out / G]: [B, L, out], in the slices' order.
-
-    Source: the paper's grouped linear operator.
+    With a weight [G, in / G, out / G] each of G slices of x [B, L, in] has its own: the paper's grouped linear operator.
     """
+    if on_fast_path(x, weight, bias):
+        return _cpu_functions().Linear.apply(x, weight, bias)
+    if weight.ndim == 2:
+        return F.linear(x, weight, bias)
     groups, width, _ = weight.shape
     x = x.reshape([0, 0, groups, width]).transpose([2, 0, 1, 3])  # [G, B, L, in / G]
     x = paddle.matmul(x, weight.unsqueeze(1))  # [G, B, L, out / G]
@@ -90,3 +136,110 @@ def attention(query, key, value, mask, dropout, training):
     probabilities = F.softmax(scores, axis=-1)
     context = paddle.matmul(F.dropout(probabilities, dropout, training=training), value)
     return context.transpose([0, 2, 1, 3]), probabilities  # [B, L, H, D]
+
+
+# ------------------------------------------------------------------------------------------------- a layer's two halves
+
+
+def embeddings(
+    ids, inputs_embeds, positions, types, words, places, kinds, norm_weight, norm_bias, pad_id, epsilon, dropout, training
+):  # fmt: skip
+    """Dropout of the LayerNorm of word + position + token type: [B, L, E].
+
+    Args:
+        ids: int [B, L]; None where `inputs_embeds` [B, L, E] takes the place of the word embeddings.
+        positions: int [B, L] or [L]; None: 0 … L - 1.
+        types: int [B, L]; None: all 0.
+        words, places, kinds: tables [V, E] of the words, positions and token types.
+    """
+    if ids is not None and ids.size > 0 and on_fast_path(words, places, kinds, norm_weight, norm_bias):
+        tables = words, places, kinds, norm_weight, norm_bias
+        return _cpu_functions().embeddings(ids, positions, types, *tables, pad_id, epsilon, dropout, training)
+    rows = embed(ids, words, pad_id) if inputs_embeds is None else inputs_embeds
+    places = places[: rows.shape[1]] if positions is None else F.embedding(positions, places)
+    kinds = kinds[0] if types is None else F.embedding(types, kinds)
+    normal = F.layer_norm(rows + places + kinds, words.shape[-1:], norm_weight, norm_bias, epsilon)
+    return F.dropout(normal, dropout, training=training)
+
+
+class FeedForwardWeights(NamedTuple):
+    inner: paddle.Tensor  # as in `linear`
+    inner_bias: paddle.Tensor
+    out: paddle.Tensor
+    out_bias: paddle.Tensor
+    norm: paddle.Tensor  # [E]
+    norm_bias: paddle.Tensor  # [E]
+
+
+def feed_forward(x, weights, activation, epsilon, dropout, training):
+    """The second half of a layer, x [B, L, E] → [B, L, E]; activation: a name of ACTIVATIONS."""
+    inner, inner_bias, out, out_bias, norm, norm_bias = weights
+    if activation == "gelu" and on_fast_path(x, *weights):
+        return _cpu_functions().feed_forward(x, weights, epsilon, dropout, training)
+    expanded = ACTIVATIONS[activation](linear(x, inner, inner_bias))
+    return dropout_add_norm(linear(expanded, out, out_bias), x, norm, norm_bias, epsilon, dropout, training)
+
+
+class MixedAttentionWeights(NamedTuple):
+    query: paddle.Tensor  # [E, H·D], as are key, value and conv_value
+    query_bias: paddle.Tensor
+    key: paddle.Tensor
+    key_bias: paddle.Tensor
+    value: paddle.Tensor
+    value_bias: paddle.Tensor
+    conv_value: paddle.Tensor  # the values that the kernels mix
+    conv_value_bias: paddle.Tensor
+    depthwise: paddle.Tensor  # [E, 1, K]
+    pointwise: paddle.Tensor  # [H·D, E]
+    span_bias: paddle.Tensor  # [H·D]
+    kernel: paddle.Tensor  # [H·D, H·K]
+    kernel_bias: paddle.Tensor
+    out: paddle.Tensor  # [2·H·D, E]
+    out_bias: paddle.Tensor
+    norm: paddle.Tensor  # [E]
+    norm_bias: paddle.Tensor  # [E]
+
+
+def mixed_attention(x, mask, real, weights, heads, epsilon, attention_dropout, dropout, training, return_attentions):
+    """The first half of a layer: H heads of self-attention beside H heads of span-based dynamic convolution.
+
+    Args:
+        x: [B, L, E].
+        mask: added to the scores; broadcasts to [B, H, L, L].
+        real: None, or [B, L, 1]: 1 at tokens, 0 at padding that the convolutions shall not see.
+
+    Returns:
+        [B, L, E] and, with `return_attentions`, the probabilities before dropout [B, H, L, L], else None.
+    """
+    w = weights
+    if not return_attentions and mask.stop_gradient and on_fast_path(x, mask, *weights):
+        rates = attention_dropout, dropout
+        return _cpu_functions().mixed_attention(x, mask, real, weights, heads, epsilon, *rates, training), None
+    by_head = [0, 0, heads, -1]  # a reshape to [B, L, H, …]
+    query, conv_values = linear(x, w.query, w.query_bias), linear(x, w.conv_value, w.conv_value_bias)
+    key, value = linear(x, w.key, w.key_bias), linear(x, w.value, w.value_bias)
+    local = x if real is None else x * real
+    conv_values = conv_values if real is None else conv_values * real
+    span_key = linear(depthwise_conv(local, w.depthwise), w.pointwise.t(), w.span_bias)  # the paper's span-aware key
+    kernel_logits = linear(query * span_key, w.kernel, w.kernel_bias)  # [B, L, H·K]
+    convolved = dynamic_conv(conv_values.reshape(by_head), kernel_logits.reshape(by_head))
+    attended, probabilities = attention(
+        query.reshape(by_head), key.reshape(by_head), value.reshape(by_head), mask, attention_dropout, training
+    )
+    mixed = paddle.concat([attended, convolved], axis=2).flatten(2)  # [B, L, 2·H·D]
+    mixed = linear(mixed, w.out, w.out_bias)
+    x = dropout_add_norm(mixed, x, w.norm, w.norm_bias, epsilon, dropout, training)
+    return x, probabilities if return_attentions else None
+
+
+# ------------------------------------------------------------------------------------------------------------ optimizer
+
+
+def adamw(due, beta1, beta2, epsilon):
+    """One AdamW step in place, on the CPU only: `training.AdamW` leaves the rest to Paddle.
+
+    Args:
+        due: list of (weight, gradient, first moment, second moment, beta1**step, beta2**step, learning rate, what decay
+            leaves of a weight); six tensors that are `on_fast_path` and two numbers.
+    """
+    _cpu_functions().adamw(due, beta1, beta2, epsilon)

@@ -14,6 +14,7 @@ import numpy as np
 import paddle
 from tqdm import tqdm
 
+import ops
 import runtime
 from checkpoint_files import InputError, read_json, read_weights, write_json, write_safetensors
 
@@ -80,10 +81,44 @@ def linear_schedule(learning_rate, total_steps, warmup_steps):
     return paddle.optimizer.lr.LambdaDecay(learning_rate, factor)
 
 
+class AdamW(paddle.optimizer.AdamW):
+    """Paddle's AdamW, on a CPU as one compiled pass over all parameters; the same arguments and the same state.
+
+    `lr_ratio`, a function of a parameter, works on every device. Paddle's step calls `_append_optimize_op` for every
+    parameter that has a gradient; here that only notes it down.
+    """
+
+    def __init__(self, *args, lr_ratio=None, **kwargs):
+        super().__init__(*args, **kwargs)
+        if lr_ratio is not None:
+            for weight in self._parameter_list:
+                weight.optimize_attr["learning_rate"] = lr_ratio(weight)
+
+    def step(self):
+        self._due = []
+        super().step()
+        if self._due:
+            ops.adamw(self._due, self._beta1, self._beta2, self._epsilon)
+
+    def _append_optimize_op(self, block, param_and_grad):
+        if isinstance(param_and_grad, dict):
+            param_and_grad = self._update_param_group(param_and_grad)
+        weight, gradient = param_and_grad
+        if self._amsgrad or self._lazy_mode or not ops.on_fast_path(weight, gradient):
+            super()._append_optimize_op(block, param_and_grad)
+            return
+        rate = self.get_lr() * weight.optimize_attr["learning_rate"]
+        decays = self._apply_decay_param_fun is None or self._apply_decay_param_fun(weight.name)
+        decay = self._weight_decay if decays else 0.0
+        names = self._moment1_acc_str, self._moment2_acc_str, self._beta1_pow_acc_str, self._beta2_pow_acc_str
+        state = [self._get_accumulator_master(name, weight) for name in names]
+        self._due.append((weight, gradient, *state, rate, 1.0 - rate * decay))
+
+
 def adamw(model, learning_rate, weight_decay, epsilon):
     """AdamW for a model's parameters, with no decay on biases and norms."""
     decayed = {p.name for name, p in model.named_parameters() if not any(part in name for part in ("bias", "norm"))}
-    return paddle.optimizer.AdamW(
+    return AdamW(
         learning_rate,
         epsilon=epsilon,
         parameters=model.parameters(),

@@ -1,0 +1,380 @@
+"""The CPU fast path of `ops`: the same functions as one forward and one hand-written backward each.
+
+Between the matrix products, which stay with Paddle, run the compiled loops of `cpu_kernels`. They work on the tensors'
+own memory: `array` makes a writable numpy view. What backward needs is kept with `save_for_backward`, so that recompute
+can release it. Gradients of gradients are not supported; CONVBERT_KERNELS=paddle has them.
+
+Dimension letters: B batch, L length, N = B·L, H heads of one kind, D head size, K convolution kernel, E hidden size.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import paddle
+from paddle.autograd import PyLayer
+
+import cpu_kernels
+
+loops = cpu_kernels.load()
+
+# --------------------------------------------------------------------------------------------------- memory and dropout
+
+
+class _Memory:
+    """What numpy needs to know of a tensor's memory; numpy keeps it, and so the tensor, as long as the array lives."""
+
+    def __init__(self, tensor, shape):
+        self.tensor = tensor
+        type_code = "<i8" if tensor.dtype == paddle.int64 else "<f4"
+        self.__array_interface__ = {
+            "data": (tensor.data_ptr(), False), "shape": shape, "typestr": type_code, "version": 3,
+        }  # fmt: skip
+
+
+def array(tensor, *shape):
+    """A writable view of a contiguous float32 or int64 tensor."""
+    return np.asarray(_Memory(tensor, shape or tuple(tensor.shape)))
+
+
+def _contiguous(*tensors):
+    return [t if t.is_contiguous() else t.contiguous() for t in tensors]
+
+
+def _sums(*shape):
+    return np.empty((cpu_kernels.PARTS, *shape), np.float32)
+
+
+def _summed(sums):
+    """Partial sums [P, …] → tensor […]."""
+    return paddle.to_tensor(sums.sum(axis=0))
+
+
+class Dropout(NamedTuple):
+    """What decides which elements a kernel drops; drawn anew for every call from Paddle's generator."""
+
+    key: np.uint32
+    other_key: np.uint32
+    threshold: np.uint32  # elements whose hash is below are dropped
+    gain: np.float32  # kept elements are multiplied by it
+
+
+def draw_dropout(rate, training):
+    if not training or rate == 0:
+        return Dropout(np.uint32(0), np.uint32(0), np.uint32(0), np.float32(1))
+    key, other_key = (key % 2**32 for key in paddle.randint(-(2**31), 2**31 - 1, [2]).tolist())
+    threshold = min(round(rate * 2**32), 2**32 - 1)
+    return Dropout(np.uint32(key), np.uint32(other_key), np.uint32(threshold), np.float32(1 / (1 - rate)))
+
+
+# ------------------------------------------------------------------------------------------------------------- products
+
+
+def _by_group(x, groups):
+    """[N, G·I] → [G, N, I]."""
+    return x.reshape([x.shape[0], groups, -1]).transpose([1, 0, 2])
+
+
+def _joined(x):
+    """[G, N, I] → [N, G·I]."""
+    return x.transpose([1, 0, 2]).flatten(1).contiguous()
+
+
+def product(x, weight):
+    """x [N, in] @ weight [in, out], or [G, in / G, out / G] for G slices: [N, out]."""
+    if weight.ndim == 2:
+        return paddle.matmul(x, weight)
+    return _joined(paddle.matmul(_by_group(x, weight.shape[0]), weight))
+
+
+def product_backward(x, weight, d_out):
+    """Gradients of x and of weight."""
+    if weight.ndim == 2:
+        return paddle.matmul(d_out, weight, transpose_y=True), paddle.matmul(x, d_out, transpose_x=True)
+    x, d_out = _by_group(x, weight.shape[0]), _by_group(d_out, weight.shape[0])
+    return _joined(paddle.matmul(d_out, weight, transpose_y=True)), paddle.matmul(x, d_out, transpose_x=True)
+
+
+# ------------------------------------------------------------------------------------------------------------ functions
+
+
+class Linear(PyLayer):
+    """ops.linear."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias):
+        x, weight, bias = _contiguous(x, weight, bias)
+        ctx.shape, ctx.needs = x.shape, _needs(x, weight, bias)
+        rows = x.reshape([-1, x.shape[-1]])
+        out = product(rows, weight)
+        loops.add_bias(array(out), array(bias))
+        ctx.save_for_backward(rows, weight)
+        return out.reshape([*x.shape[:-1], -1])
+
+    @staticmethod
+    def backward(ctx, d_out):
+        x, weight = ctx.saved_tensor()
+        d_out = _rows(d_out)
+        sums = _sums(d_out.shape[1])
+        loops.column_sums(array(d_out), sums)
+        d_x, d_weight = product_backward(x, weight, d_out)
+        return _wanted(ctx.needs, d_x.reshape(ctx.shape), d_weight, _summed(sums))
+
+
+def _rows(x):
+    """[…, E] → contiguous [N, E]."""
+    return _contiguous(x.reshape([-1, x.shape[-1]]))[0]
+
+
+def _needs(*inputs):
+    return [tensor is not None and not tensor.stop_gradient for tensor in inputs]
+
+
+def _wanted(needs, *gradients):
+    return tuple(gradient if need else None for need, gradient in zip(needs, gradients, strict=True))
+
+
+def embeddings(ids, positions, types, words, places, kinds, norm_weight, norm_bias, pad_id, epsilon, dropout, training):
+    ids = ids.astype("int64").contiguous()
+    positions = paddle.arange(ids.shape[1]) if positions is None else positions.astype("int64")
+    positions = positions.expand_as(ids).contiguous()
+    types = paddle.zeros_like(ids) if types is None else types.astype("int64").contiguous()
+    for indices, table in ((ids, words), (positions, places), (types, kinds)):
+        found = array(indices)
+        if found.size and not 0 <= found.min() <= found.max() < table.shape[0]:
+            raise ValueError(f"ids from {found.min()} to {found.max()} for an embedding of {table.shape[0]} rows")
+    tables = words, places, kinds, norm_weight, norm_bias
+    return Embeddings.apply(ids, positions, types, *tables, pad_id, epsilon, draw_dropout(dropout, training))
+
+
+class Embeddings(PyLayer):
+    """ops.embeddings."""
+
+    @staticmethod
+    def forward(ctx, ids, positions, types, words, places, kinds, weight, bias, pad_id, epsilon, dropout):
+        ctx.needs = _needs(words, places, kinds, weight, bias)
+        ctx.dropout, ctx.pad_id, ctx.shape = dropout, pad_id, (words.shape, places.shape, kinds.shape)
+        out = paddle.empty([*ids.shape, words.shape[1]])
+        size = ids.size, words.shape[1]
+        normal, scales = paddle.empty(size), paddle.empty(size[:1])
+        indices = [array(t, ids.size) for t in (ids, positions, types)]
+        loops.embeddings(
+            *indices, array(words), array(places), array(kinds), array(weight), array(bias), np.float32(epsilon),
+            *dropout, array(normal), array(out, *size), array(scales),
+        )  # fmt: skip
+        ctx.save_for_backward(ids, positions, types, weight, normal, scales)
+        return out
+
+    @staticmethod
+    def backward(ctx, d_out):
+        *indices, weight, normal, scales = ctx.saved_tensor()
+        d_out = _rows(d_out)
+        d_rows, sums = np.empty(d_out.shape, np.float32), _sums(2, d_out.shape[1])
+        loops.embeddings_backward(
+            array(normal), array(scales), array(weight), array(d_out), *ctx.dropout, d_rows, sums
+        )
+        tables = []
+        for tensor, shape, ignored in zip(indices, ctx.shape, (ctx.pad_id, -1, -1), strict=True):
+            table = paddle.zeros(shape)
+            loops.scatter_add(array(tensor, len(d_rows)), d_rows, ignored, array(table))
+            tables.append(table)
+        d_weight, d_bias = _summed(sums)
+        return None, None, None, *_wanted(ctx.needs, *tables, d_weight, d_bias)
+
+
+def _add_norm(inner, weight, bias, residual, norm_weight, norm_bias, epsilon, dropout):
+    """LayerNorm(residual + dropout(inner @ weight + bias)), all [N, E]. → result, normalised values, 1 / deviations."""
+    normal = product(inner, weight)
+    out, scales = paddle.empty_like(normal), paddle.empty(normal.shape[:1])
+    loops.dropout_add_norm(
+        array(normal), array(bias), array(residual), array(norm_weight), array(norm_bias), np.float32(epsilon),
+        *dropout, array(out), array(scales),
+    )  # fmt: skip
+    return out, normal, scales
+
+
+def _add_norm_backward(d_out, inner, weight, norm_weight, normal, scales, dropout):
+    """→ gradients of inner, of the residual, and of (weight, bias, norm_weight, norm_bias)."""
+    d_y, d_residual, sums = paddle.empty_like(normal), paddle.empty_like(normal), _sums(3, normal.shape[1])
+    loops.dropout_add_norm_backward(
+        array(normal), array(scales), array(norm_weight), array(d_out), *dropout, array(d_y), array(d_residual), sums
+    )
+    d_inner, d_weight = product_backward(inner, weight, d_y)
+    d_norm_weight, d_norm_bias, d_bias = _summed(sums)
+    return d_inner, d_residual, (d_weight, d_bias, d_norm_weight, d_norm_bias)
+
+
+def feed_forward(x, weights, epsilon, dropout, training):
+    return FeedForward.apply(x, *weights, epsilon, draw_dropout(dropout, training))
+
+
+class FeedForward(PyLayer):
+    """ops.feed_forward with the exact GELU."""
+
+    @staticmethod
+    def forward(ctx, x, weight1, bias1, weight2, bias2, norm_weight, norm_bias, epsilon, dropout):
+        ctx.needs = _needs(x, weight1, bias1, weight2, bias2, norm_weight, norm_bias)
+        ctx.dropout, shape = dropout, x.shape
+        x = _rows(x)
+        before = product(x, weight1)
+        inner = paddle.empty_like(before)
+        loops.bias_gelu(array(before), array(bias1), array(inner))
+        out, normal, scales = _add_norm(inner, weight2, bias2, x, norm_weight, norm_bias, epsilon, dropout)
+        ctx.save_for_backward(x, weight1, before, inner, weight2, norm_weight, normal, scales)
+        return out.reshape(shape)
+
+    @staticmethod
+    def backward(ctx, d_out):
+        x, weight1, before, inner, weight2, *norm = ctx.saved_tensor()
+        d_inner, d_residual, d_tail = _add_norm_backward(_rows(d_out), inner, weight2, *norm, ctx.dropout)
+        sums = _sums(before.shape[1])
+        loops.gelu_backward(array(before), array(d_inner), sums)
+        d_x, d_weight1 = product_backward(x, weight1, d_inner)
+        loops.add(array(d_x), array(d_residual))
+        return _wanted(ctx.needs, d_x.reshape(d_out.shape), d_weight1, _summed(sums), *d_tail)
+
+
+def mixed_attention(x, mask, real, weights, heads, epsilon, attention_dropout, dropout, training):
+    dropouts = draw_dropout(attention_dropout, training), draw_dropout(dropout, training)
+    return MixedAttention.apply(x, mask, real, *weights, heads, epsilon, *dropouts)
+
+
+class MixedAttention(PyLayer):
+    """ops.mixed_attention."""
+
+    @staticmethod
+    def forward(
+        ctx, x, mask, real, query_weight, query_bias, key_weight, key_bias, value_weight, value_bias, conv_weight,
+        conv_bias, depthwise, pointwise, span_bias, kernel_weight, kernel_bias, out_weight, out_bias, norm_weight,
+        norm_bias, heads, epsilon, attention_dropout, dropout,
+    ):  # fmt: skip
+        ctx.needs = _needs(
+            x, query_weight, query_bias, key_weight, key_bias, value_weight, value_bias, conv_weight, conv_bias,
+            depthwise, pointwise, span_bias, kernel_weight, kernel_bias, out_weight, out_bias, norm_weight, norm_bias,
+        )  # fmt: skip
+        x, mask = _contiguous(x, mask)
+        batch, length, hidden = x.shape
+        width = query_weight.shape[1]  # H·D
+        size = width // heads
+        rows = x.reshape([-1, hidden])
+        by_head = [batch, length, -1, size]
+
+        # Query, key, value and convolution value as one product.
+        weight = paddle.concat([query_weight, key_weight, value_weight, conv_weight], axis=1)
+        bias = np.concatenate([array(b) for b in (query_bias, key_bias, value_bias, conv_bias)])
+        projections = product(rows, weight).reshape(by_head)  # [B, L, 4·H, D]
+
+        # The span-aware key: a depthwise, then a pointwise convolution.
+        taps = _tap_rows(depthwise)
+        local = x if real is None else x * real
+        filtered = paddle.empty_like(x)
+        loops.depthwise_conv(array(local), taps, False, array(filtered))
+        filtered = filtered.reshape([-1, hidden])
+        span = paddle.matmul(filtered, pointwise, transpose_y=True)  # [N, H·D]
+
+        ones = np.ones(len(rows), np.float32) if real is None else array(real, len(rows))
+        query, key, value = (paddle.empty([batch, heads, length, size]) for _ in range(3))
+        both = paddle.empty_like(span)  # query · span-aware key
+        loops.split_heads(
+            array(projections), bias, array(span), array(span_bias), ones, np.float32(size**-0.5), array(query),
+            array(key), array(value), array(both),
+        )  # fmt: skip
+
+        # Span-based dynamic convolution into one half of `mixed`, self-attention into the other.
+        mixed = paddle.empty([batch, length, 2 * heads, size])
+        kernels = paddle.matmul(both, kernel_weight).reshape([batch, length, heads, -1])  # [B, L, H, K]
+        loops.dynamic_conv(array(projections), array(kernels), array(kernel_bias), array(mixed))
+        probabilities = paddle.matmul(query, key, transpose_y=True)  # [B, H, L, L]
+        kept = probabilities
+        if attention_dropout.threshold:
+            kept = paddle.empty_like(probabilities)
+            loops.softmax_dropout(array(probabilities), array(mask), *attention_dropout, array(kept))
+        else:
+            loops.softmax(array(probabilities), array(mask))
+        loops.merge_heads(array(paddle.matmul(kept, value)), array(mixed))
+
+        mixed = mixed.reshape([-1, 2 * width])
+        out, *norm = _add_norm(mixed, out_weight, out_bias, rows, norm_weight, norm_bias, epsilon, dropout)
+        ctx.dropouts = attention_dropout, dropout
+        ctx.save_for_backward(
+            x, real, local, weight, projections, depthwise, filtered, pointwise, span, query, key, value, both, kernels,
+            kernel_weight, probabilities, kept, mixed, out_weight, norm_weight, *norm,
+        )  # fmt: skip
+        return out.reshape(x.shape)
+
+    @staticmethod
+    def backward(ctx, d_out):
+        (
+            x, real, local, weight, projections, depthwise, filtered, pointwise, span, query, key, value, both, kernels,
+            kernel_weight, probabilities, kept, mixed, out_weight, *norm,
+        ) = ctx.saved_tensor()  # fmt: skip
+        attention_dropout, dropout = ctx.dropouts
+        batch, length, heads, taps = kernels.shape
+        hidden, width = x.shape[-1], span.shape[1]
+        ones = np.ones(batch * length, np.float32) if real is None else array(real, batch * length)
+
+        d_mixed, d_x, d_tail = _add_norm_backward(_rows(d_out), mixed, out_weight, *norm, dropout)
+        d_mixed = d_mixed.reshape([batch, length, 2 * heads, -1])
+
+        # Self-attention.
+        d_context = paddle.empty_like(query)
+        loops.take_heads(array(d_mixed), array(d_context))
+        d_value = paddle.matmul(kept, d_context, transpose_x=True)
+        d_scores = paddle.matmul(d_context, value, transpose_y=True)
+        loops.softmax_dropout_backward(array(probabilities), *attention_dropout, array(d_scores))
+        d_query, d_key = paddle.matmul(d_scores, key), paddle.matmul(d_scores, query, transpose_x=True)
+
+        # Span-based dynamic convolution.
+        d_projections, d_logits = paddle.empty_like(projections), paddle.empty_like(kernels)
+        loops.dynamic_conv_backward(
+            array(projections), array(kernels), array(d_mixed), ones, array(d_logits), array(d_projections)
+        )
+        d_logits = d_logits.reshape([-1, heads * taps])
+        kernel_sums = _sums(heads * taps)
+        loops.column_sums(array(d_logits), kernel_sums)
+        d_both, d_kernel_weight = product_backward(both, kernel_weight, d_logits)
+        d_span, bias_sums = paddle.empty_like(span), _sums(5, width)
+        loops.join_gradients(
+            array(projections), array(span), array(d_query), array(d_key), array(d_value), array(d_both), ones,
+            query.shape[-1] ** -0.5, array(d_projections), array(d_span), bias_sums,
+        )  # fmt: skip
+        *d_biases, d_span_bias = _summed(bias_sums)
+
+        # The span-aware key and the four projections: both add to the gradient of x, which holds the residual's.
+        d_filtered = paddle.matmul(d_span, pointwise)
+        d_pointwise = paddle.matmul(d_span, filtered, transpose_x=True)
+        shape = batch, length, hidden
+        tap_sums = _sums(taps, hidden)
+        loops.depthwise_conv_backward(array(local), array(d_filtered, *shape), tap_sums)
+        d_local = d_x if real is None else paddle.zeros_like(d_x)
+        loops.depthwise_conv(array(d_filtered, *shape), _tap_rows(depthwise, True), True, array(d_local, *shape))
+        if real is not None:
+            d_x += d_local * real.reshape([-1, 1])
+        d_rows, d_weight = product_backward(x.reshape([-1, hidden]), weight, d_projections.reshape([-1, 4 * width]))
+        loops.add(array(d_x), array(d_rows))
+
+        d_depthwise = paddle.to_tensor(tap_sums.sum(axis=0).T[:, None])  # [E, 1, K]
+        d_projected = [gradient for pair in zip(d_weight.split(4, axis=1), d_biases, strict=True) for gradient in pair]
+        convolution = d_depthwise, d_pointwise, d_span_bias, d_kernel_weight, _summed(kernel_sums)
+        gradients = _wanted(ctx.needs, d_x.reshape(x.shape), *d_projected, *convolution, *d_tail)
+        # Neither mask nor `real` gets one.
+        return gradients[0], None, *(() if real is None else (None,)), *gradients[1:]
+
+
+def _tap_rows(depthwise, backward=False):
+    """Weight [E, 1, K] → the kernel's [K + 1, E] with a row of zeros; `backward` turns the taps around."""
+    taps = array(depthwise)[:, 0].T
+    rows = np.zeros((taps.shape[0] + 1, taps.shape[1]), np.float32)
+    rows[:-1] = taps[::-1] if backward else taps
+    return rows
+
+
+def adamw(due, beta1, beta2, epsilon):
+    """ops.adamw."""
+    due = [(*_contiguous(*entry[:2]), *entry[2:]) for entry in due]
+    addresses = np.array([[tensor.data_ptr() for tensor in entry[:6]] for entry in due])
+    sizes = np.array([entry[0].size for entry in due])
+    blocks = -(-sizes // cpu_kernels.BLOCK)
+    owners = np.repeat(np.arange(len(due)), blocks)
+    starts = (np.arange(len(owners)) - np.repeat(blocks.cumsum() - blocks, blocks)) * cpu_kernels.BLOCK
+    rates = np.array([entry[6:] for entry in due], np.float64)
+    loops.adamw(addresses, sizes, rates, owners, starts, beta1, beta2, epsilon)
