@@ -126,7 +126,8 @@ def _rows(x):
 
 
 def _needs(*inputs):
-    return [tensor is not None and not tensor.stop_gradient for tensor in inputs]
+    """Which inputs want a gradient."""
+    return [not tensor.stop_gradient for tensor in inputs]
 
 
 def _wanted(needs, *gradients):
@@ -169,9 +170,7 @@ class Embeddings(PyLayer):
         *indices, weight, normal, scales = ctx.saved_tensor()
         d_out = _rows(d_out)
         d_rows, sums = np.empty(d_out.shape, np.float32), _sums(2, d_out.shape[1])
-        loops.embeddings_backward(
-            array(normal), array(scales), array(weight), array(d_out), *ctx.dropout, d_rows, sums
-        )
+        loops.embeddings_backward(array(normal), array(scales), array(weight), array(d_out), *ctx.dropout, d_rows, sums)
         tables = []
         for tensor, shape, ignored in zip(indices, ctx.shape, (ctx.pad_id, -1, -1), strict=True):
             table = paddle.zeros(shape)
@@ -204,20 +203,23 @@ def _add_norm_backward(d_out, inner, weight, norm_weight, normal, scales, dropou
 
 
 def feed_forward(x, weights, epsilon, dropout, training):
-    return FeedForward.apply(x, *weights, epsilon, draw_dropout(dropout, training))
+    return FeedForward.apply(x, *weights, epsilon, draw_dropout(dropout, training), paddle.is_grad_enabled())
 
 
 class FeedForward(PyLayer):
     """ops.feed_forward with the exact GELU."""
 
     @staticmethod
-    def forward(ctx, x, weight1, bias1, weight2, bias2, norm_weight, norm_bias, epsilon, dropout):
+    def forward(ctx, x, weight1, bias1, weight2, bias2, norm_weight, norm_bias, epsilon, dropout, differentiable):
         ctx.needs = _needs(x, weight1, bias1, weight2, bias2, norm_weight, norm_bias)
         ctx.dropout, shape = dropout, x.shape
         x = _rows(x)
-        before = product(x, weight1)
-        inner = paddle.empty_like(before)
-        loops.bias_gelu(array(before), array(bias1), array(inner))
+        before = inner = product(x, weight1)
+        if differentiable:
+            inner = paddle.empty_like(before)
+            loops.bias_gelu(array(before), array(bias1), array(inner))
+        else:
+            loops.bias_gelu_in_place(array(inner), array(bias1))
         out, normal, scales = _add_norm(inner, weight2, bias2, x, norm_weight, norm_bias, epsilon, dropout)
         ctx.save_for_backward(x, weight1, before, inner, weight2, norm_weight, normal, scales)
         return out.reshape(shape)

@@ -129,6 +129,16 @@ def bias_gelu(x, bias, out):
             result[e] = value * _normal(value)[1]
 
 
+@kernel(F2, F1)
+def bias_gelu_in_place(x, bias):
+    """x [N, E] becomes gelu(x + bias): for inference, which keeps nothing."""
+    for n in prange(x.shape[0]):
+        row = x[n]
+        for e in range(row.size):
+            value = row[e] + bias[e]
+            row[e] = value * _normal(value)[1]
+
+
 @kernel(F2, F2, F2)
 def gelu_backward(x, gradient, d_bias):
     """gradient [N, E] of gelu(x) becomes that of x; d_bias [P, E] gets its partial sums over rows."""
@@ -216,16 +226,18 @@ def dropout_add_norm(x, bias, residual, weight, shift, epsilon, key, other_key, 
     for n in prange(x.shape[0]):
         row, other = x[n], residual[n]
         start = n * row.size
-        for e in range(row.size):
-            kept = _kept(start + e, key, other_key, threshold)
-            row[e] = other[e] + ((row[e] + bias[e]) * gain if kept else np.float32(0.0))
+        if threshold == 0:
+            for e in range(row.size):
+                row[e] += bias[e] + other[e]
+        else:
+            for e in range(row.size):
+                kept = _kept(start + e, key, other_key, threshold)
+                row[e] = other[e] + ((row[e] + bias[e]) * gain if kept else np.float32(0.0))
         scales[n] = _normalise(row, weight, shift, epsilon, out[n])
 
 
 @kernel(F2, F1, F1, F2, "uint32", "uint32", "uint32", "float32", F2, F2, F3)
-def dropout_add_norm_backward(
-    normal, scales, weight, d_out, key, other_key, threshold, gain, d_x, d_residual, sums
-):
+def dropout_add_norm_backward(normal, scales, weight, d_out, key, other_key, threshold, gain, d_x, d_residual, sums):
     """d_x and d_residual [N, E]; sums [P, 3, E] gets partial sums of the gradients of weight, shift and bias."""
     for part in prange(PARTS):
         first, last = _part(part, normal.shape[0])
@@ -326,10 +338,14 @@ def depthwise_conv(x, taps, add, out):
             k1, k2, k3 = k if in1 else size, k + 1 if in2 else size, k + 2 if in3 else size
             if k == 0 and not add:
                 for e in range(x.shape[2]):
-                    out[b, position, e] = x[b, p1, e] * taps[k1, e] + x[b, p2, e] * taps[k2, e] + x[b, p3, e] * taps[k3, e]
+                    out[b, position, e] = (
+                        x[b, p1, e] * taps[k1, e] + x[b, p2, e] * taps[k2, e] + x[b, p3, e] * taps[k3, e]
+                    )
             else:
                 for e in range(x.shape[2]):
-                    out[b, position, e] += x[b, p1, e] * taps[k1, e] + x[b, p2, e] * taps[k2, e] + x[b, p3, e] * taps[k3, e]
+                    out[b, position, e] += (
+                        x[b, p1, e] * taps[k1, e] + x[b, p2, e] * taps[k2, e] + x[b, p3, e] * taps[k3, e]
+                    )
 
 
 @kernel(F3, F3, F3)
@@ -634,7 +650,7 @@ def adamw(addresses, sizes, rates, owners, starts, beta1, beta2, epsilon):
         addresses: [parameters, 6]; of the weights, their gradients, first and second moments, and of one float each
             for beta1**step and beta2**step.
         sizes: [parameters].
-        rates: [parameters, 2]; learning rate, and what decay leaves of a weight.
+        rates: [parameters, 2]; learning rate, and the share of a weight that decay takes.
         owners, starts: [blocks]; the work in pieces of BLOCK elements: a parameter, and its first element.
     """
     old1, old2 = np.float32(beta1), np.float32(beta2)
@@ -651,13 +667,13 @@ def adamw(addresses, sizes, rates, owners, starts, beta1, beta2, epsilon):
         power2 = carray(_floats_at(addresses[p, 5]), (1,))[0]
         step_size = np.float32(rates[p, 0] / (1.0 - power1))
         factor = np.float32(1.0 / np.sqrt(1.0 - power2))
-        kept, smallest = np.float32(rates[p, 1]), np.float32(epsilon)
+        decay, smallest = np.float32(rates[p, 1]), np.float32(epsilon)
         for i in range(start, stop):
             moment = old1 * moments[i] + new1 * gradients[i]
             square = old2 * squares[i] + new2 * gradients[i] * gradients[i]
             moments[i] = moment
             squares[i] = square
-            weights[i] = weights[i] * kept - step_size * moment / (np.sqrt(square) * factor + smallest)
+            weights[i] -= weights[i] * decay + step_size * moment / (np.sqrt(square) * factor + smallest)
     for p in range(sizes.size):
         carray(_floats_at(addresses[p, 4]), (1,))[0] *= old1
         carray(_floats_at(addresses[p, 5]), (1,))[0] *= old2
@@ -667,18 +683,19 @@ def adamw(addresses, sizes, rates, owners, starts, beta1, beta2, epsilon):
 
 
 def load():
-    """The compiled kernels as attributes. What no cache holds is compiled, with a progress line on stderr: 25 s.
+    """The compiled kernels as attributes. What no cache holds is compiled, with a progress line on stderr.
 
-    Raises RuntimeError or ValueError where kernels can't be used: no writable cache folder, or no threading layer that
-    bears calls from several Python threads.
+    Raises RuntimeError, ValueError or OSError where kernels can't be used: no writable folder for the cache, or no
+    threading layer that bears calls from several Python threads.
     """
     _choose_threads()
     compiled = SimpleNamespace()
     compile_for = functools.partial(
         njit, parallel=True, cache=True, fastmath=FAST_MATH, error_model="numpy", nogil=True
     )
-    for function, signature in tqdm(_kernels, "compiling CPU loops, once", delay=2, file=sys.stderr):
+    for function, signature in tqdm(_kernels, "compiling CPU loops, once", delay=2, leave=False, file=sys.stderr):
         setattr(compiled, function.__name__, compile_for(signature)(function))
+    compiled.add_bias(np.zeros((1, 1), np.float32), np.zeros(1, np.float32))  # starts the threads, or raises
     return compiled
 
 
@@ -688,10 +705,12 @@ def _choose_threads():
     Paddle's matrix library keeps its OpenMP threads spinning for a while after a product, in the way of any other pool.
     numba's "omp" layer asks for GNU's OpenMP; with Paddle's libiomp5 in the global namespace it gets that one.
     """
+    if config.THREADING_LAYER == "workqueue":
+        raise RuntimeError("numba's workqueue threads abort when two Python threads use them")
     if config.THREADING_LAYER != "default":
         return
     library = Path(paddle.__file__).parent / "libs" / "libiomp5.so"
-    config.THREADING_LAYER = "threadsafe"  # anything but numba's own "workqueue", which a second thread would abort
+    config.THREADING_LAYER = "threadsafe"  # tbb or omp
     if library.exists():
         ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
         config.THREADING_LAYER = "omp"

@@ -285,7 +285,8 @@ class ConvBertGeneratorPredictions(nn.Layer):
         self.layer_norm = nn.LayerNorm(config.embedding_size, epsilon=config.layer_norm_eps)
 
     def forward(self, hidden):
-        return self.layer_norm(self.activation(self.dense(hidden)))
+        norm = self.layer_norm
+        return ops.layer_norm(self.activation(self.dense(hidden)), norm.weight, norm.bias, norm._epsilon)
 
 
 class ConvBertGenerator(_Head):

@@ -56,13 +56,14 @@ def _cpu_functions():
     """The module, with its loops compiled; None, and one warning, where it can't be used."""
     try:
         import cpu_functions
-    except (ImportError, RuntimeError, ValueError) as problem:
+    except (ImportError, RuntimeError, ValueError, OSError) as problem:
         logger.warning("slower: compiled CPU loops can't be used here (%s)", problem)
         return None
     return cpu_functions
 
 
 # ----------------------------------------------------------------------------------------------------- small functions
+
 
 def embed(ids, weight, pad_id):
     """Rows of `weight` [V, E] for `ids` [B, L]: [B, L, E].
@@ -89,10 +90,16 @@ def linear(x, weight, bias):
     return x.transpose([1, 2, 0, 3]).flatten(2) + bias  # [B, L, out]
 
 
+def layer_norm(x, weight, bias, epsilon):
+    """LayerNorm over the last axis."""
+    if weight.stop_gradient:  # Paddle 3.3's CPU kernel then leaves the weight out of the gradient of x
+        return F.layer_norm(x, x.shape[-1:], epsilon=epsilon) * weight + bias
+    return F.layer_norm(x, x.shape[-1:], weight, bias, epsilon)
+
+
 def dropout_add_norm(x, residual, weight, bias, epsilon, dropout, training):
     """LayerNorm(residual + dropout(x)) over the last axis. All of x, residual and the result are [B, L, E]."""
-    x = residual + F.dropout(x, dropout, training=training)
-    return F.layer_norm(x, x.shape[-1:], weight, bias, epsilon)
+    return layer_norm(residual + F.dropout(x, dropout, training=training), weight, bias, epsilon)
 
 
 def depthwise_conv(x, weight):
@@ -158,7 +165,7 @@ def embeddings(
     rows = embed(ids, words, pad_id) if inputs_embeds is None else inputs_embeds
     places = places[: rows.shape[1]] if positions is None else F.embedding(positions, places)
     kinds = kinds[0] if types is None else F.embedding(types, kinds)
-    normal = F.layer_norm(rows + places + kinds, words.shape[-1:], norm_weight, norm_bias, epsilon)
+    normal = layer_norm(rows + places + kinds, norm_weight, norm_bias, epsilon)
     return F.dropout(normal, dropout, training=training)
 
 
@@ -239,7 +246,7 @@ def adamw(due, beta1, beta2, epsilon):
     """One AdamW step in place, on the CPU only: `training.AdamW` leaves the rest to Paddle.
 
     Args:
-        due: list of (weight, gradient, first moment, second moment, beta1**step, beta2**step, learning rate, what decay
-            leaves of a weight); six tensors that are `on_fast_path` and two numbers.
+        due: list of (weight, gradient, first moment, second moment, beta1**step, beta2**step, learning rate, share of
+            the weight that decay takes); six tensors that are `on_fast_path` and two numbers.
     """
     _cpu_functions().adamw(due, beta1, beta2, epsilon)

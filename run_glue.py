@@ -63,6 +63,7 @@ def parse_args(argv):
     output.add_argument("--logging_steps", type=int, default=100, help="steps between log lines")
     output.add_argument("--save_steps", type=int, default=100, help="steps between evaluations, each of which saves")
     output.add_argument("--resume", action=flag, default=False, help="go on from output_dir/last")
+    output.add_argument("--verbose", action=flag, default=False, help="say why the process is set up as it is")
     output.add_argument("--overwrite", action=flag, default=False, help="allow an output_dir that is not empty")
 
     parser.add_argument("--device", help="gpu, gpu:1, cpu or xpu; left out, gpu where there is one, else cpu")
@@ -274,7 +275,7 @@ def main(argv=None):
     from convert import fetch, resolve
     from training import choose_device, prepare_output, run_facts
 
-    args.device = choose_device(args.device)
+    args.device = choose_device(args.device, args.verbose)
     paddle.seed(args.seed)
     output = prepare_output(args.output_dir, args.resume, args.overwrite)
     stopped = output / "last" if args.resume and (output / "last").is_dir() else None

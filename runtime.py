@@ -8,7 +8,6 @@ import contextlib
 import ctypes
 import importlib.abc
 import importlib.util
-import io
 import math
 import os
 import platform
@@ -102,36 +101,66 @@ class _QuietImport(importlib.abc.MetaPathFinder):
         return spec
 
     def _load(self, load, module):
-        said = io.StringIO()
+        stderr = sys.stderr
+        sys.stderr = _WithoutThreadAdvice(stderr)
         try:
-            with contextlib.redirect_stderr(said):
-                load(module)
+            load(module)
         finally:
-            lines = said.getvalue().splitlines(keepends=True)
-            sys.stderr.write("".join(line for line in lines if "OMP_NUM_THREADS" not in line))
+            sys.stderr = stderr
+
+
+class _WithoutThreadAdvice:
+    """stderr during `import paddle`. Logging handlers that are made then keep it, so it goes on to pass messages."""
+
+    def __init__(self, stream):
+        self._stream = stream
+        self._skip_newline = False
+
+    def write(self, text):
+        if "OMP_NUM_THREADS" in text:
+            self._skip_newline = True
+        elif not (self._skip_newline and text == "\n"):
+            self._skip_newline = False
+            self._stream.write(text)
+        return len(text)
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
 
 
 def _set_up():
+    """Sets what the environment does not say. Returns what is in force and why: list of (setting, reason)."""
     os.environ.setdefault("GLOG_minloglevel", "2")  # Paddle's C++ side: errors only
     warnings.filterwarnings("ignore", message="No ccache found")  # import paddle looks for a compiler cache
     warnings.filterwarnings("ignore", message="Setuptools is replacing distutils")
-    if switch := matrix_library_switch(processor()):
-        os.environ.setdefault("MKL_DEBUG_CPU_TYPE", switch)
-    if "OMP_NUM_THREADS" not in os.environ:  # Paddle's own default is one thread
+    settings = []
+    if "OMP_NUM_THREADS" in os.environ:
+        reason = "OMP_NUM_THREADS in the environment"
+    else:  # Paddle's own default is one thread
         os.environ["OMP_NUM_THREADS"] = str(threads())
         sys.meta_path.insert(0, _QuietImport())
-    return keep_freed_memory()
+        reason = "physical cores in the affinity mask and the control group, shared by the processes of one launch"
+    count = os.environ["OMP_NUM_THREADS"]
+    os.environ.setdefault("NUMBA_NUM_THREADS", count.partition(",")[0])
+    settings.append((f"{count} threads", reason))
+    if switch := matrix_library_switch(processor()):
+        os.environ.setdefault("MKL_DEBUG_CPU_TYPE", switch)
+    if "MKL_DEBUG_CPU_TYPE" in os.environ:
+        reason = "keeps Paddle's matrix library from its slowest path on an AMD processor"
+        settings.append((f"MKL_DEBUG_CPU_TYPE={os.environ['MKL_DEBUG_CPU_TYPE']}", reason))
+    if keep_freed_memory():
+        settings.append(("freed memory kept", "mallopt: else every operator's output is page faults"))
+    else:
+        settings.append(("freed memory returned", "no glibc, or mallopt refused"))
+    return settings
 
 
-MEMORY_KEPT = _set_up()
+SETTINGS = _set_up()
 
 
 def summary():
     """What was set, in a few words."""
-    facts = [f"{os.environ['OMP_NUM_THREADS']} threads"]
-    if "MKL_DEBUG_CPU_TYPE" in os.environ:
-        facts.append(f"MKL_DEBUG_CPU_TYPE={os.environ['MKL_DEBUG_CPU_TYPE']}")
-    return ", ".join([*facts, "freed memory kept" if MEMORY_KEPT else "freed memory returned"])
+    return ", ".join(setting for setting, _ in SETTINGS)
 
 
 # ------------------------------------------------------------------------------------------------------------- devices

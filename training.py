@@ -19,13 +19,19 @@ import runtime
 from checkpoint_files import InputError, read_json, read_weights, write_json, write_safetensors
 
 
-def choose_device(asked):
-    """Makes Paddle use `asked` ("gpu", "gpu:1", "cpu", "xpu"; None: the best there is) and says so. → its full name."""
+def choose_device(asked, verbose=False):
+    """Makes Paddle use `asked` ("gpu", "gpu:1", "cpu", "xpu"; None: the best there is) and says so. → its full name.
+
+    verbose: also say why the process is set up as it is.
+    """
     device = runtime.find_device(asked)
     if device is None:
         raise InputError(f"--device {asked}: this Paddle sees {', '.join(runtime.devices())}")
     paddle.set_device(device)
     print(f"device: {device} ({runtime.summary()})", file=sys.stderr)
+    if verbose:
+        for setting, reason in runtime.SETTINGS:
+            print(f"  {setting}: {reason}", file=sys.stderr)
     return device
 
 
@@ -100,6 +106,10 @@ class AdamW(paddle.optimizer.AdamW):
         if self._due:
             ops.adamw(self._due, self._beta1, self._beta2, self._epsilon)
 
+    def clear_grad(self, set_to_zero=False):
+        """Paddle's default keeps a gradient of zeros, which costs a pass now and an addition in the next backward."""
+        super().clear_grad(set_to_zero)
+
     def _append_optimize_op(self, block, param_and_grad):
         if isinstance(param_and_grad, dict):
             param_and_grad = self._update_param_group(param_and_grad)
@@ -109,10 +119,10 @@ class AdamW(paddle.optimizer.AdamW):
             return
         rate = self.get_lr() * weight.optimize_attr["learning_rate"]
         decays = self._apply_decay_param_fun is None or self._apply_decay_param_fun(weight.name)
-        decay = self._weight_decay if decays else 0.0
+        decay = rate * self._weight_decay if decays else 0.0
         names = self._moment1_acc_str, self._moment2_acc_str, self._beta1_pow_acc_str, self._beta2_pow_acc_str
         state = [self._get_accumulator_master(name, weight) for name in names]
-        self._due.append((weight, gradient, *state, rate, 1.0 - rate * decay))
+        self._due.append((weight, gradient, *state, rate, decay))
 
 
 def adamw(model, learning_rate, weight_decay, epsilon):

@@ -1,4 +1,4 @@
-"""Each function against loops over numpy arrays, written from its description."""
+"""The plain definitions: against loops over numpy arrays, and their gradients against differences, in float64."""
 
 import numpy as np
 import paddle
@@ -51,7 +51,7 @@ def test_dynamic_conv(length, taps):
 def test_grouped_linear(groups):
     x, weight, bias = random(2, 5, 12), random(groups, 12 // groups, 18 // groups, seed=1), random(18, seed=2)
     parts = [part @ matrix for part, matrix in zip(np.split(x, groups, axis=-1), weight, strict=True)]
-    found = ops.grouped_linear(*map(paddle.to_tensor, (x, weight, bias)))
+    found = ops.linear(*map(paddle.to_tensor, (x, weight, bias)))
     close(found, np.concatenate(parts, axis=-1) + bias)
 
 
@@ -99,3 +99,71 @@ def test_every_activation_of_the_configuration_is_there(name):
         "relu": [0, 0, 1], "silu": [-0.268941, 0, 0.731059],
     }  # fmt: skip
     np.testing.assert_allclose(ops.ACTIVATIONS[name](x).numpy(), expected[name], atol=1e-6)
+
+
+def weights_of(kind, seed=0, hidden=6, width=4, heads=2, taps=3):
+    """Random float64 arrays for a MixedAttentionWeights or FeedForwardWeights."""
+    shapes = {
+        ops.FeedForwardWeights: [[hidden, 10], [10], [10, hidden], [hidden], [hidden], [hidden]],
+        ops.MixedAttentionWeights: [
+            *[[hidden, width], [width]] * 4, [hidden, 1, taps], [width, hidden], [width], [width, heads * taps],
+            [heads * taps], [2 * width, hidden], [hidden], [hidden], [hidden],
+        ],
+    }  # fmt: skip
+    return [random(*shape, seed=seed + index) * 0.5 for index, shape in enumerate(shapes[kind])]
+
+
+def check_gradients(function, arrays, seed=0):
+    """Autograd's derivative along a random direction is the difference quotient's, for every input by itself."""
+    tensors = [paddle.to_tensor(array, stop_gradient=False) for array in arrays]
+    out = function(*tensors)
+    weight = paddle.to_tensor(random(*out.shape, seed=99))
+    (out * weight).sum().backward()
+    for index, tensor in enumerate(tensors):
+        direction = random(*arrays[index].shape, seed=100 + index)
+
+        def value(step, index=index, direction=direction):
+            moved = [a + step * direction if i == index else a for i, a in enumerate(arrays)]
+            return float((function(*map(paddle.to_tensor, moved)) * weight).sum())
+
+        quotient = (value(1e-5) - value(-1e-5)) / 2e-5
+        assert float((tensor.grad.numpy() * direction).sum()) == pytest.approx(quotient, rel=1e-6, abs=1e-8), index
+
+
+def test_gradients_of_feed_forward():
+    def function(x, *weights):
+        return ops.feed_forward(x, ops.FeedForwardWeights(*weights), "gelu", 1e-12, 0.0, True)
+
+    check_gradients(function, [random(2, 3, 6), *weights_of(ops.FeedForwardWeights)])
+
+
+@pytest.mark.parametrize("length", [1, 2, 5])
+def test_gradients_of_mixed_attention(length):
+    mask = paddle.to_tensor(np.where(random(2, 1, 1, length, seed=3) > 1.0, -1e4, 0.0))
+    real = paddle.to_tensor((random(2, length, 1, seed=4) > -1.0).astype("float64"))
+
+    def function(x, *weights):
+        weights = ops.MixedAttentionWeights(*weights)
+        return ops.mixed_attention(x, mask, real, weights, 2, 1e-12, 0.0, 0.0, True, False)[0]
+
+    check_gradients(function, [random(2, length, 6), *weights_of(ops.MixedAttentionWeights)])
+
+
+def test_gradients_of_embeddings():
+    ids, positions, types = (paddle.to_tensor(np.random.default_rng(s).integers(1, 3, (2, 4))) for s in range(3))
+
+    def function(*tables):
+        return ops.embeddings(ids, None, positions, types, *tables, 0, 1e-12, 0.0, True)
+
+    check_gradients(function, [random(3, 5), random(3, 5), random(3, 5), random(5), random(5)])
+
+
+def test_gradients_of_grouped_linear():
+    check_gradients(ops.linear, [random(2, 3, 6), random(2, 3, 4), random(8)])
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_the_gradient_of_layer_norm_knows_its_weight(frozen):
+    """Paddle's CPU kernel forgets it when the weight itself wants no gradient."""
+    weight, bias = paddle.to_tensor(random(6), stop_gradient=frozen), paddle.to_tensor(random(6, seed=1))
+    check_gradients(lambda x: ops.layer_norm(x, weight, bias, 1e-12), [random(2, 3, 6, seed=2)])

@@ -153,3 +153,92 @@ def test_facts_are_plausible():
     assert facts["versions"]["numpy"] == np.__version__
     assert 50 < facts["peak_memory_mb"] < 100_000
     assert facts["machine"]["cores"] >= 1
+
+
+# ------------------------------------------------------------------------------------------------------------- AdamW
+
+
+def adamw_run(kind, steps=100, resume_at=None, **settings):
+    """Weights and state after some steps on given gradients; the second parameter only has one every third step."""
+
+    def optimizer(weights):
+        groups = [{"params": weights[:2]}, {"params": weights[2:], "learning_rate": 0.3, "weight_decay": 0.02}]
+        return kind(schedule, parameters=groups, weight_decay=0.1, epsilon=1e-6, **settings)
+
+    random = np.random.default_rng(0)
+    start = [random.normal(size=shape).astype("float32") for shape in ([300, 70], [5], [3, 4, 5], [20_000])]
+    schedule = training.linear_schedule(1e-3, 2 * steps, 10)
+
+    def parameters(values):
+        weights = [paddle.create_parameter(value.shape, "float32") for value in values]
+        for weight, value in zip(weights, values, strict=True):
+            weight.set_value(value)
+        return weights
+
+    weights = parameters(start)
+    chosen = optimizer(weights)
+    for step in range(steps):
+        for index, weight in enumerate(weights):
+            gradient = paddle.to_tensor(random.normal(size=weight.shape).astype("float32") * 10.0 ** (index - 2))
+            if index != 1 or step % 3 == 0:
+                weight.grad = gradient
+        chosen.step()
+        chosen.clear_grad(set_to_zero=False)
+        schedule.step()
+        if step == resume_at:
+            state, stopped = chosen.state_dict(), weights
+            weights = parameters([weight.numpy() for weight in stopped])
+            chosen = optimizer(weights)
+            for old, new in zip(stopped, weights, strict=True):
+                state = {key.replace(f"{old.name}_", f"{new.name}_"): value for key, value in state.items()}
+            chosen.set_state_dict(state)
+    state = chosen.state_dict()
+    kinds = "moment1", "moment2", "beta1_pow", "beta2_pow"
+    ordered = [next(k for k in state if k.startswith(f"{w.name}_{kind}")) for w in weights for kind in kinds]
+    state = [state[key].numpy() for key in ordered]
+    return [weight.numpy() for weight in weights], state
+
+
+@pytest.mark.parametrize("decay_first_only", [False, True])
+def test_adamw_is_paddle_s(monkeypatch, decay_first_only):
+    settings = (
+        {"apply_decay_param_fun": lambda name: int(re.findall(r"\d+", name)[0]) % 2 == 0} if decay_first_only else {}
+    )
+    results = [adamw_run(kind, **settings) for kind in (training.AdamW, paddle.optimizer.AdamW)]
+    monkeypatch.setenv("CONVBERT_KERNELS", "paddle")
+    results.append(adamw_run(training.AdamW, **settings))
+    for weights, state in results[1:]:
+        for ours, theirs in zip(results[0][0], weights, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
+        for ours, theirs in zip(results[0][1], state, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_adamw_goes_on_bit_for_bit():
+    whole, stopped = adamw_run(training.AdamW), adamw_run(training.AdamW, resume_at=36)
+    for ours, theirs in zip(whole[0] + whole[1], stopped[0] + stopped[1], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_adamw_has_a_rate_for_every_layer(monkeypatch):
+    """Decoupled decay shrinks a weight without gradient by rate · ratio · decay."""
+    for path in ("auto", "paddle"):
+        monkeypatch.setenv("CONVBERT_KERNELS", path)
+        weights = [paddle.create_parameter([3], "float32") for _ in range(2)]
+        for weight in weights:
+            weight.set_value(np.ones(3, "float32"))
+            weight.grad = paddle.zeros([3])
+        ratios = {weights[0].name: 0.5, weights[1].name: 2.0}
+        optimizer = training.AdamW(
+            0.1, parameters=weights, weight_decay=0.2, lr_ratio=lambda weight, ratios=ratios: ratios[weight.name]
+        )
+        optimizer.step()
+        np.testing.assert_allclose(weights[0].numpy(), 1 - 0.1 * 0.5 * 0.2, rtol=1e-6)
+        np.testing.assert_allclose(weights[1].numpy(), 1 - 0.1 * 2.0 * 0.2, rtol=1e-6)
+
+
+def test_adamw_passes_bad_numbers_on():
+    weight = paddle.create_parameter([4], "float32")
+    weight.grad = paddle.to_tensor([1.0, float("nan"), float("inf"), 0.0])
+    training.AdamW(0.1, parameters=[weight]).step()
+    assert np.isfinite(weight.numpy()).tolist() == [True, False, False, True]

@@ -1,0 +1,267 @@
+"""Speed and memory of this project's ConvBERT beside Hugging Face's and PaddleNLP's, all in one run.
+
+    python benchmark.py --modes infer train
+
+Every implementation runs in a process of its own, and they take turns: times on a shared machine are only comparable
+within a run, as ratios. The floor is the time of the model's matrix products alone, at the speed of a 2048 × 2048 × 2048
+product measured in the same run.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from checkpoint_files import InputError, write_json
+from command_line import ArgumentParser, script
+from configuration import PRESETS, ConvBertConfig
+from peers import PEERS
+
+SST2_SENTENCES = 67_349  # in its training set
+SAMPLES = Path(__file__).parent / "samples"
+PEAK_SIZE = 2048
+TURN_SECONDS = 1.0  # a peer's turn takes at least this long, after one step that doesn't count
+
+
+def parse_args(argv):
+    parser = ArgumentParser("Measure ConvBERT's speed and memory beside other implementations.")
+    what = parser.add_argument_group("what to measure")
+    published = [name for name in PRESETS if not name.endswith("-generator")]
+    what.add_argument("--model", default="convbert-small", choices=published, help="model size")
+    what.add_argument("--batch_size", type=int, default=32, help="sequences in a batch")
+    what.add_argument("--seq_length", type=int, default=128, help="tokens in a sequence")
+    what.add_argument(
+        "--modes", nargs="+", default=["infer", "train"], choices=["infer", "train", "glue"],
+        help="a forward pass; a training step; training on SST-2's sentences from raw text",
+    )  # fmt: skip
+    what.add_argument("--peers", nargs="+", default=list(PEERS)[1:], choices=list(PEERS)[1:], help="to compare with")
+    what.add_argument("--rounds", type=int, default=5, help="turns of every implementation")
+
+    data = parser.add_argument_group("data, for --modes glue")
+    data.add_argument("--data_dir", default=str(SAMPLES), help="folder with SST-2/train.tsv")
+    data.add_argument("--vocab_file", default=str(SAMPLES / "vocab.txt"), help="vocabulary of its sentences")
+    data.add_argument("--sentences", type=int, default=1600, help="sentences in a turn")
+
+    output = parser.add_argument_group("output")
+    output.add_argument("--json", help="file for all figures")
+    output.add_argument("--plot", help="file for a bar chart")
+    parser.add_argument("--worker", choices=list(PEERS), help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    for name in ("batch_size", "seq_length", "rounds", "sentences"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name} must be at least 1, not {getattr(args, name)}")
+    return args
+
+
+# ------------------------------------------------------------------------------------------------- one process per peer
+
+
+def worker(args):
+    """Builds the peer, then obeys one word a line on stdin and answers one JSON line on stdout."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print goes to stderr
+    if args.worker.startswith("ours") or args.worker.endswith("-tuned"):
+        import runtime  # noqa: F401  (before Paddle)
+    try:
+        peer = PEERS[args.worker](args.model, args.batch_size, args.seq_length)
+    except ImportError as missing:
+        print(json.dumps({"missing": missing.name}), file=answers, flush=True)
+        return
+    print(json.dumps({"precision": peer.precision}), file=answers, flush=True)
+    for line in sys.stdin:
+        mode = line.strip()
+        _forget_peak_memory()
+        if mode == "glue":
+            seconds = _epoch_seconds(peer, args)
+        elif mode == "peak":
+            seconds = _turn(peer.matrix_product(PEAK_SIZE)) if hasattr(peer, "matrix_product") else None
+        else:
+            seconds = _turn(getattr(peer, mode))
+        print(json.dumps({"seconds": seconds, "rss_mb": _peak_memory()}), file=answers, flush=True)
+
+
+def _turn(step):
+    """Seconds of each step of one turn."""
+    step()
+    seconds = []
+    while sum(seconds) < TURN_SECONDS:
+        start = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def _epoch_seconds(peer, args):
+    from glue_tasks import find_task, read_examples
+
+    examples = read_examples(find_task("SST-2"), "train", args.data_dir)[: args.sentences]
+    texts, labels = [example.text for example in examples], np.array([example.label for example in examples])
+    start = time.perf_counter()
+    peer.epoch(texts, labels, args.vocab_file)
+    return [(time.perf_counter() - start) / len(texts)]  # per sentence
+
+
+def _forget_peak_memory():
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: VmHWM starts anew
+    except OSError:
+        pass
+
+
+def _peak_memory():
+    """Megabytes."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) / 1024
+    except (OSError, IndexError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+class Peer:
+    """A worker process, seen from here."""
+
+    def __init__(self, name, arguments):
+        self.name = name
+        self.log = tempfile.TemporaryFile("w+")
+        command = [sys.executable, __file__, *arguments, "--worker", name]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True
+        )
+        ready = self.answer()
+        self.missing, self.precision = ready.get("missing"), ready.get("precision")
+
+    def answer(self):
+        line = self.process.stdout.readline()
+        if not line:
+            self.log.seek(0)
+            raise InputError(f"{self.name} failed: {(self.log.read().strip().splitlines() or ['no message'])[-1]}")
+        return json.loads(line)
+
+    def ask(self, mode):
+        print(mode, file=self.process.stdin, flush=True)
+        return self.answer()
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+# --------------------------------------------------------------------------------------------------------------- figures
+
+
+def matrix_flops(config, batch_size, length):
+    """Floating-point operations of all matrix products of one forward pass of the classifier."""
+    rows, hidden, inner = batch_size * length, config.hidden_size, config.intermediate_size
+    width = config.heads_of_each_kind * config.head_size
+    layer = hidden * 4 * width  # query, key, value, convolution value
+    layer += hidden * width  # pointwise convolution
+    layer += width * config.heads_of_each_kind * config.conv_kernel_size  # kernels
+    layer += 2 * width * hidden  # output
+    layer += 2 * hidden * inner // config.num_groups  # feed-forward
+    layer += 2 * length * width  # scores, context
+    project = config.embedding_size * hidden if config.embedding_size != hidden else 0
+    head = batch_size * hidden * (hidden + config.num_labels)
+    return 2 * (rows * (config.num_hidden_layers * layer + project) + head)
+
+
+def measure(args, peers):
+    """All rounds of all modes: (mode, peer) → seconds of every step, → peak memory, and peaks in GFLOP/s by precision."""
+    seconds, memory, products = {}, {}, {}
+    for mode in args.modes:
+        for round_ in range(args.rounds):
+            for peer in peers:
+                if mode == "glue" and not hasattr(PEERS[peer.name], "epoch"):
+                    continue
+                print(f"\r{mode}: round {round_ + 1} of {args.rounds}, {peer.name:<16}", end="", file=sys.stderr)
+                answer = peer.ask(mode)
+                seconds.setdefault((mode, peer.name), []).extend(answer["seconds"])
+                memory[mode, peer.name] = max(memory.get((mode, peer.name), 0), answer["rss_mb"])
+                products.setdefault(peer.precision, []).extend(peer.ask("peak")["seconds"] or [])
+    print("\r" + " " * 60 + "\r", end="", file=sys.stderr)
+    peaks = {key: 2 * PEAK_SIZE**3 / np.median(times) / 1e9 for key, times in products.items() if times}
+    return seconds, memory, peaks
+
+
+def report(args, peers, seconds, memory, peaks):
+    """The content of --json."""
+    import runtime
+
+    config = ConvBertConfig.from_preset(args.model)
+    flops = matrix_flops(config, args.batch_size, args.seq_length)
+    runs, ratios = [], {}
+    for (mode, name), times in seconds.items():
+        precision = next(peer.precision for peer in peers if peer.name == name)
+        run = dict(peer=name, mode=mode, model=args.model, batch=args.batch_size, seq=args.seq_length)
+        run |= dict(median_s=float(np.median(times)), min_s=min(times), rss_mb=round(memory[mode, name]))
+        if mode == "glue":
+            run |= dict(seq=None, tokens_per_s=None, floor_s=None, epoch_s=run["median_s"] * SST2_SENTENCES)
+        else:
+            work = flops * (3 if mode == "train" else 1)
+            run["tokens_per_s"] = args.batch_size * args.seq_length / run["median_s"]
+            run["floor_s"] = work / peaks[precision] / 1e9 if precision in peaks else None
+        runs.append(run)
+    for mode in args.modes:
+        medians = {run["peer"]: run["median_s"] for run in runs if run["mode"] == mode}
+        ratios[mode] = {name: median / medians["ours"] for name, median in medians.items() if name != "ours"}
+    machine = {"processor": runtime.processor_name(), "cores": runtime.cores(), "rounds": args.rounds}
+    return dict(machine=machine, peak_gflops=peaks, runs=runs, ratios=ratios)
+
+
+def table(figures):
+    """The figures as Markdown."""
+    peaks = ", ".join(f"{value:.0f} GFLOP/s {key}" for key, value in figures["peak_gflops"].items())
+    lines = [f"{figures['machine']['processor']}, {figures['machine']['cores']} cores; matrix products: {peaks}"]
+    for mode, ratios in figures["ratios"].items():
+        runs = [run for run in figures["runs"] if run["mode"] == mode]
+        shape = f"{runs[0]['batch']} × {runs[0]['seq']}" if mode != "glue" else f"batch {runs[0]['batch']}"
+        unit = "s per SST-2 epoch" if mode == "glue" else "s per step"
+        lines += [
+            "",
+            f"| {mode}, {runs[0]['model']}, {shape} | {unit} | tokens/s | peak MB | × floor | ours is faster |",
+        ]
+        lines.append("| --- | --- | --- | --- | --- | --- |")
+        for run in runs:
+            time_ = f"{run['epoch_s']:.0f}" if mode == "glue" else f"{run['median_s']:.3f}"
+            tokens = f"{run['tokens_per_s']:,.0f}" if run["tokens_per_s"] else ""
+            floor = f"{run['median_s'] / run['floor_s']:.2f}" if run["floor_s"] else ""
+            ratio = f"{ratios[run['peer']]:.2f} ×" if run["peer"] in ratios else ""
+            lines.append(f"| {run['peer']} | {time_} | {tokens} | {run['rss_mb']:,} | {floor} | {ratio} |")
+    return "\n".join(lines)
+
+
+@script
+def main(argv=None):
+    args = parse_args(argv)
+    if args.worker:
+        worker(args)
+        return
+    arguments = sys.argv[1:] if argv is None else argv
+    peers = []
+    try:
+        for name in ["ours", *args.peers]:
+            peers.append(Peer(name, arguments))
+            if peers[-1].missing:
+                print(f"{name}: left out, {peers[-1].missing} is not installed", file=sys.stderr)
+                peers.pop().close()
+        figures = report(args, peers, *measure(args, peers))
+    finally:
+        for peer in peers:
+            peer.close()
+    print(table(figures))
+    if args.json:
+        write_json(args.json, figures)
+    if args.plot:
+        from figures import draw_speed
+
+        draw_speed(figures, args.plot)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

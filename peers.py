@@ -1,0 +1,207 @@
+"""The implementations that benchmark.py measures, each as its users would run it at its best on this machine.
+
+A peer is built for one model size and batch; then `infer()`, `train()` and `epoch(texts, labels)` do one batch, one
+training step, and one pass over a list of sentences from raw text to updated weights. All are classifiers of two labels
+with dropout as configured, trained with AdamW.
+"""
+
+import contextlib
+import os
+import sys
+
+import numpy as np
+
+LEARNING_RATE, WEIGHT_DECAY = 1e-4, 0.01
+
+
+def random_batch(config, batch_size, length, seed=0):
+    """Token ids [B, L] without padding, and labels [B]."""
+    random = np.random.default_rng(seed)
+    return random.integers(1, config.vocab_size, (batch_size, length)), random.integers(0, 2, batch_size)
+
+
+class Ours:
+    """This project, as run_glue.py uses it."""
+
+    precision = "float32"
+
+    def __init__(self, model, batch_size, length):
+        import paddle
+
+        from modeling import ConvBertConfig, ConvBertForSequenceClassification
+        from training import adamw
+
+        paddle.seed(0)
+        self.model = ConvBertForSequenceClassification(ConvBertConfig.from_preset(model))
+        self.optimizer = adamw(self.model, LEARNING_RATE, WEIGHT_DECAY, 1e-6)
+        self.batch_size = batch_size
+        self.batch = [paddle.to_tensor(array) for array in random_batch(self.model.config, batch_size, length)]
+
+    def matrix_product(self, size):
+        """A function that multiplies two random matrices of that size."""
+        import paddle
+
+        a, b = paddle.randn([size, size]), paddle.randn([size, size])
+        return lambda: paddle.matmul(a, b)
+
+    def infer(self):
+        import paddle
+
+        self.model.eval()
+        with paddle.no_grad():
+            self.model(self.batch[0])
+
+    def train(self, inputs=None, labels=None):
+        self.model.train()
+        inputs, labels = inputs or {"input_ids": self.batch[0]}, self.batch[1] if labels is None else labels
+        self.model(**inputs, labels=labels).loss.backward()
+        self.optimizer.step()
+        self.optimizer.clear_grad()
+
+    def epoch(self, texts, labels, vocab_file):
+        """Batches of similar lengths, each padded to its own longest row."""
+        import paddle
+
+        from tokenizer import ConvBertTokenizer
+        from training import shuffled_batches
+
+        tokenizer = ConvBertTokenizer(vocab_file)
+        encoded = tokenizer(texts, truncation=True, max_length=128)
+        lengths = [len(ids) for ids in encoded["input_ids"]]
+        for indices in shuffled_batches(lengths, self.batch_size, seed=0, epoch=0):
+            rows = {key: [values[index] for index in indices] for key, values in encoded.items()}
+            inputs = {key: paddle.to_tensor(array) for key, array in tokenizer.pad(rows).items()}
+            self.train(inputs, paddle.to_tensor(labels[indices]))
+
+
+class HuggingFace:
+    """transformers on PyTorch, with PyTorch's fused AdamW."""
+
+    precision = "float32"
+
+    def __init__(self, model, batch_size, length):
+        import torch
+        import transformers
+
+        from configuration import ConvBertConfig
+
+        torch.manual_seed(0)
+        config = transformers.ConvBertConfig(**ConvBertConfig.from_preset(model).to_dict())
+        self.model = self.prepared(transformers.ConvBertForSequenceClassification(config))
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True
+        )
+        self.batch_size = batch_size
+        self.batch = [torch.from_numpy(array) for array in random_batch(config, batch_size, length)]
+
+    def prepared(self, model):
+        return model
+
+    def precise(self):
+        return contextlib.nullcontext()
+
+    def infer(self):
+        import torch
+
+        self.model.eval()
+        with torch.inference_mode(), self.precise():
+            self.model(input_ids=self.batch[0])
+
+    def train(self, inputs=None, labels=None):
+        self.model.train()
+        inputs, labels = inputs or {"input_ids": self.batch[0]}, self.batch[1] if labels is None else labels
+        with self.precise():
+            loss = self.model(**inputs, labels=labels).loss
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def epoch(self, texts, labels, vocab_file):
+        """Random batches, each padded to its own longest row, as DataCollatorWithPadding makes them."""
+        import torch
+        import transformers
+
+        tokenizer = transformers.ConvBertTokenizerFast(vocab_file)
+        encoded = tokenizer(texts, truncation=True, max_length=128)
+        order = np.random.default_rng(0).permutation(len(texts))
+        for indices in np.split(order, range(self.batch_size, len(order), self.batch_size)):
+            rows = {key: [values[index] for index in indices] for key, values in encoded.items()}
+            self.train(dict(tokenizer.pad(rows, return_tensors="pt")), torch.from_numpy(labels[indices]))
+
+
+class HuggingFaceCompiled(HuggingFace):
+    """The same under torch.compile."""
+
+    def prepared(self, model):
+        import torch
+
+        return torch.compile(model)
+
+
+class HuggingFaceBfloat16(HuggingFace):
+    """The same under bfloat16 autocast."""
+
+    precision = "bfloat16"
+
+    def precise(self):
+        import torch
+
+        return torch.autocast("cpu", dtype=torch.bfloat16)
+
+    def matrix_product(self, size):
+        import torch
+
+        a, b = torch.randn([size, size]).bfloat16(), torch.randn([size, size]).bfloat16()
+        return lambda: a @ b
+
+
+class PaddleNLP:
+    """PaddleNLP's ConvBERT, in a process that sets nothing up."""
+
+    precision = "float32"
+
+    def __init__(self, model, batch_size, length):
+        from paddlenlp.transformers import ConvBertConfig, ConvBertForSequenceClassification
+
+        import configuration
+
+        import paddle  # isort: skip
+
+        paddle.seed(0)
+        paddle.set_device("cpu")
+        settings = configuration.ConvBertConfig.from_preset(model).to_dict()
+        config = ConvBertConfig(**{k: v for k, v in settings.items() if k not in ("model_type", "classifier")})
+        self.model = ConvBertForSequenceClassification(config)
+        self.optimizer = paddle.optimizer.AdamW(
+            LEARNING_RATE, parameters=self.model.parameters(), weight_decay=WEIGHT_DECAY
+        )
+        self.batch = [paddle.to_tensor(array) for array in random_batch(config, batch_size, length)]
+
+    def infer(self):
+        import paddle
+
+        self.model.eval()
+        with paddle.no_grad():
+            self.model(self.batch[0])
+
+    def train(self):
+        import paddle.nn.functional as F
+
+        self.model.train()
+        F.cross_entropy(self.model(self.batch[0]), self.batch[1]).backward()
+        self.optimizer.step()
+        self.optimizer.clear_grad()
+
+
+class PaddleNLPTuned(PaddleNLP):
+    """PaddleNLP's ConvBERT in a process that this project's runtime.py has set up."""
+
+
+PEERS = {
+    "ours": Ours,
+    "hf": HuggingFace,
+    "hf-compile": HuggingFaceCompiled,
+    "hf-bf16": HuggingFaceBfloat16,
+    "paddlenlp": PaddleNLP,
+    "paddlenlp-tuned": PaddleNLPTuned,
+}
