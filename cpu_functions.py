@@ -221,15 +221,15 @@ class FeedForward(PyLayer):
         else:
             loops.bias_gelu_in_place(array(inner), array(bias1))
         out, normal, scales = _add_norm(inner, weight2, bias2, x, norm_weight, norm_bias, epsilon, dropout)
-        ctx.save_for_backward(x, weight1, before, inner, weight2, norm_weight, normal, scales)
+        ctx.save_for_backward(x, weight1, before, bias1, inner, weight2, norm_weight, normal, scales)
         return out.reshape(shape)
 
     @staticmethod
     def backward(ctx, d_out):
-        x, weight1, before, inner, weight2, *norm = ctx.saved_tensor()
+        x, weight1, before, bias1, inner, weight2, *norm = ctx.saved_tensor()
         d_inner, d_residual, d_tail = _add_norm_backward(_rows(d_out), inner, weight2, *norm, ctx.dropout)
         sums = _sums(before.shape[1])
-        loops.gelu_backward(array(before), array(d_inner), sums)
+        loops.bias_gelu_backward(array(before), array(bias1), array(d_inner), sums)
         d_x, d_weight1 = product_backward(x, weight1, d_inner)
         loops.add(array(d_x), array(d_residual))
         return _wanted(ctx.needs, d_x.reshape(d_out.shape), d_weight1, _summed(sums), *d_tail)

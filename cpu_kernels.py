@@ -120,12 +120,11 @@ def add_bias(x, bias):
 
 @kernel(F2, F1, F2)
 def bias_gelu(x, bias, out):
-    """x [N, E] += bias; out = gelu(x), the exact one."""
+    """out = gelu(x [N, E] + bias), the exact one."""
     for n in prange(x.shape[0]):
         row, result = x[n], out[n]
         for e in range(row.size):
             value = row[e] + bias[e]
-            row[e] = value
             result[e] = value * _normal(value)[1]
 
 
@@ -139,9 +138,9 @@ def bias_gelu_in_place(x, bias):
             row[e] = value * _normal(value)[1]
 
 
-@kernel(F2, F2, F2)
-def gelu_backward(x, gradient, d_bias):
-    """gradient [N, E] of gelu(x) becomes that of x; d_bias [P, E] gets its partial sums over rows."""
+@kernel(F2, F1, F2, F2)
+def bias_gelu_backward(x, bias, gradient, d_bias):
+    """gradient [N, E] of gelu(x + bias) becomes that of x; d_bias [P, E] gets its partial sums over rows."""
     for part in prange(PARTS):
         first, last = _part(part, x.shape[0])
         total = d_bias[part]
@@ -149,7 +148,7 @@ def gelu_backward(x, gradient, d_bias):
         for n in range(first, last):
             row, result = x[n], gradient[n]
             for e in range(row.size):
-                value = row[e]
+                value = row[e] + bias[e]
                 density, distribution = _normal(value)
                 d = result[e] * (distribution + value * density)
                 result[e] = d
