@@ -3,11 +3,12 @@
     python benchmark.py --modes infer train
 
 Every implementation runs in a process of its own, and they take turns: times on a shared machine are only comparable
-within a run, as ratios. The floor is the time of the model's matrix products alone, at the speed of a 2048 × 2048 × 2048
-product measured in the same run.
+within a run, as ratios. The floor is the time of the model's matrix products alone, at the speed of a product of two
+2048 × 2048 matrices measured in the same run.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -109,10 +110,8 @@ def _epoch_seconds(peer, args):
 
 
 def _forget_peak_memory():
-    try:
+    with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # Linux: VmHWM starts anew
-    except OSError:
-        pass
 
 
 def _peak_memory():
@@ -129,7 +128,7 @@ class Peer:
 
     def __init__(self, name, arguments):
         self.name = name
-        self.log = tempfile.TemporaryFile("w+")
+        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed with the process)
         command = [sys.executable, __file__, *arguments, "--worker", name]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True
@@ -151,9 +150,10 @@ class Peer:
     def close(self):
         self.process.stdin.close()
         self.process.wait()
+        self.log.close()
 
 
-# --------------------------------------------------------------------------------------------------------------- figures
+# -------------------------------------------------------------------------------------------------------------- figures
 
 
 def matrix_flops(config, batch_size, length):
@@ -172,7 +172,7 @@ def matrix_flops(config, batch_size, length):
 
 
 def measure(args, peers):
-    """All rounds of all modes: (mode, peer) → seconds of every step, → peak memory, and peaks in GFLOP/s by precision."""
+    """Runs all rounds. Returns (mode, peer) → seconds of every step, the same → megabytes, precision → GFLOP/s."""
     seconds, memory, products = {}, {}, {}
     for mode in args.modes:
         for round_ in range(args.rounds):
@@ -222,10 +222,8 @@ def table(figures):
         runs = [run for run in figures["runs"] if run["mode"] == mode]
         shape = f"{runs[0]['batch']} × {runs[0]['seq']}" if mode != "glue" else f"batch {runs[0]['batch']}"
         unit = "s per SST-2 epoch" if mode == "glue" else "s per step"
-        lines += [
-            "",
-            f"| {mode}, {runs[0]['model']}, {shape} | {unit} | tokens/s | peak MB | × floor | ours is faster |",
-        ]
+        what = f"{mode}, {runs[0]['model']}, {shape}"
+        lines += ["", f"| {what} | {unit} | tokens/s | peak MB | × floor | ours is faster |"]
         lines.append("| --- | --- | --- | --- | --- | --- |")
         for run in runs:
             time_ = f"{run['epoch_s']:.0f}" if mode == "glue" else f"{run['median_s']:.3f}"

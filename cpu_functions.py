@@ -1,8 +1,8 @@
 """The CPU fast path of `ops`: the same functions as one forward and one hand-written backward each.
 
-Between the matrix products, which stay with Paddle, run the compiled loops of `cpu_kernels`. They work on the tensors'
-own memory: `array` makes a writable numpy view. What backward needs is kept with `save_for_backward`, so that recompute
-can release it. Gradients of gradients are not supported; CONVBERT_KERNELS=paddle has them.
+Between the matrix products, which stay with Paddle, run the compiled loops of `cpu_kernels` and `token_kernels`, on the
+tensors' own memory: `array` makes a writable numpy view. What backward needs is kept with `save_for_backward`, so that
+recompute can release it. Gradients of gradients are not supported; CONVBERT_KERNELS=paddle has them.
 
 Dimension letters: B batch, L length, N = B·L, H heads of one kind, D head size, K convolution kernel, E hidden size.
 """
@@ -14,8 +14,10 @@ import paddle
 from paddle.autograd import PyLayer
 
 import cpu_kernels
+import kernel_compiler
+import token_kernels  # noqa: F401
 
-loops = cpu_kernels.load()
+loops = kernel_compiler.load()
 
 # --------------------------------------------------------------------------------------------------- memory and dropout
 
@@ -41,7 +43,7 @@ def _contiguous(*tensors):
 
 
 def _sums(*shape):
-    return np.empty((cpu_kernels.PARTS, *shape), np.float32)
+    return np.empty((kernel_compiler.PARTS, *shape), np.float32)
 
 
 def _summed(sums):
@@ -266,10 +268,10 @@ class MixedAttention(PyLayer):
         projections = product(rows, weight).reshape(by_head)  # [B, L, 4·H, D]
 
         # The span-aware key: a depthwise, then a pointwise convolution.
-        taps = _tap_rows(depthwise)
+        taps = depthwise.shape[-1]
         local = x if real is None else x * real
         filtered = paddle.empty_like(x)
-        loops.depthwise_conv(array(local), taps, False, array(filtered))
+        loops.depthwise_conv(array(local), _tap_rows(depthwise), False, array(filtered))
         filtered = filtered.reshape([-1, hidden])
         span = paddle.matmul(filtered, pointwise, transpose_y=True)  # [N, H·D]
 
@@ -284,7 +286,8 @@ class MixedAttention(PyLayer):
         # Span-based dynamic convolution into one half of `mixed`, self-attention into the other.
         mixed = paddle.empty([batch, length, 2 * heads, size])
         kernels = paddle.matmul(both, kernel_weight).reshape([batch, length, heads, -1])  # [B, L, H, K]
-        loops.dynamic_conv(array(projections), array(kernels), array(kernel_bias), array(mixed))
+        loops.bias_softmax(array(kernels, len(rows), heads, taps), array(kernel_bias, heads, taps))
+        loops.dynamic_conv(array(projections), array(kernels), array(mixed))
         probabilities = paddle.matmul(query, key, transpose_y=True)  # [B, H, L, L]
         kept = probabilities
         if attention_dropout.threshold:

@@ -78,7 +78,7 @@ def embed(ids, weight, pad_id):
 def linear(x, weight, bias):
     """x [B, …, in] @ weight [in, out] + bias [out]: [B, …, out].
 
-    With a weight [G, in / G, out / G] each of G slices of x [B, L, in] has its own: the paper's grouped linear operator.
+    A weight [G, in / G, out / G] is one for each of G slices of x [B, L, in]: the paper's grouped linear operator.
     """
     if on_fast_path(x, weight, bias):
         return _cpu_functions().Linear.apply(x, weight, bias)
@@ -149,7 +149,8 @@ def attention(query, key, value, mask, dropout, training):
 
 
 def embeddings(
-    ids, inputs_embeds, positions, types, words, places, kinds, norm_weight, norm_bias, pad_id, epsilon, dropout, training
+    ids, inputs_embeds, positions, types, words, places, kinds, norm_weight, norm_bias, pad_id, epsilon, dropout,
+    training,
 ):  # fmt: skip
     """Dropout of the LayerNorm of word + position + token type: [B, L, E].
 

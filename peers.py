@@ -6,8 +6,6 @@ with dropout as configured, trained with AdamW.
 """
 
 import contextlib
-import os
-import sys
 
 import numpy as np
 

@@ -174,7 +174,7 @@ def test_gelu_and_its_derivative_are_exact():
 
     x = np.concatenate([np.linspace(-12, 12, 100_001), [0.0, -0.0, 1e-30, -1e-30, 40.0]]).astype("float32")[None]
     wide = x.astype("float64")
-    out, d_bias = np.empty_like(x), np.empty((cpu_functions.cpu_kernels.PARTS, x.shape[1]), "float32")
+    out, d_bias = np.empty_like(x), np.empty((cpu_functions.kernel_compiler.PARTS, x.shape[1]), "float32")
     bias = np.zeros(x.shape[1], "float32")
     loops.bias_gelu(x, bias, out)
     np.testing.assert_allclose(out, wide * ndtr(wide), rtol=3e-7, atol=1e-7)
@@ -428,7 +428,7 @@ def test_a_wrong_choice_is_refused(monkeypatch):
 
 
 def test_a_folder_that_takes_no_cache(tmp_path):
-    """Neither the project's folder nor the user's can be written to: simulated, since a superuser may write anywhere."""
+    """Neither the project's folder nor the user's can be written to; simulated, as a superuser may write anywhere."""
     code = (
         "from numba.core import caching\n"
         "class Nowhere:\n"
