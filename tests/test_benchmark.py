@@ -1,0 +1,134 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT, needs
+
+import benchmark
+import figures
+from configuration import ConvBertConfig
+
+
+def test_matrix_flops_are_those_of_every_product():
+    """Against a count of what Paddle is asked to multiply, in the plain definition."""
+    import paddle
+
+    from modeling import ConvBertForSequenceClassification
+
+    counted = 0
+
+    def count(out, inner):
+        nonlocal counted
+        counted += 2 * out.size * inner
+        return out
+
+    linear, matmul = paddle.nn.functional.linear, paddle.matmul
+    config = ConvBertConfig(
+        vocab_size=50, embedding_size=16, hidden_size=32, num_hidden_layers=3, num_attention_heads=4,
+        intermediate_size=48, conv_kernel_size=5,
+    )  # fmt: skip
+    model = ConvBertForSequenceClassification(config)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONVBERT_KERNELS", "paddle")
+        patch.setattr("ops.F.linear", lambda x, w, b: count(linear(x, w, b), x.shape[-1]))
+        patch.setattr("ops.paddle.matmul", lambda x, y, **k: count(matmul(x, y, **k), x.shape[-1]))
+        model(paddle.ones([2, 7], "int64"))
+    assert counted == benchmark.matrix_flops(config, 2, 7)
+
+
+def test_groups_save_products():
+    settings = dict(hidden_size=24, num_attention_heads=4, intermediate_size=48, num_hidden_layers=1, embedding_size=24)
+    one, two = (benchmark.matrix_flops(ConvBertConfig(**settings, num_groups=g), 1, 10) for g in (1, 2))
+    assert one - two == 2 * 10 * 24 * 48  # half of the feed-forward's two products
+
+
+FIGURES = {
+    "machine": {"processor": "a processor", "cores": 2, "rounds": 1},
+    "peak_gflops": {"float32": 300.0},
+    "runs": [
+        dict(peer="ours", mode="train", model="convbert-small", batch=32, seq=128, median_s=1.0, min_s=0.9,
+             tokens_per_s=4096.0, rss_mb=1000, floor_s=0.5),
+        dict(peer="hf", mode="train", model="convbert-small", batch=32, seq=128, median_s=2.0, min_s=1.9,
+             tokens_per_s=2048.0, rss_mb=2000, floor_s=None),
+        dict(peer="ours", mode="glue", model="convbert-small", batch=32, seq=None, median_s=0.01, min_s=0.01,
+             tokens_per_s=None, rss_mb=1000, floor_s=None, epoch_s=673.5),
+    ],
+    "ratios": {"train": {"hf": 2.0}, "glue": {}},
+}  # fmt: skip
+
+
+def test_the_table():
+    lines = benchmark.table(FIGURES).splitlines()
+    assert lines[0] == "a processor, 2 cores; matrix products: 300 GFLOP/s float32"
+    assert "| train, convbert-small, 32 × 128 | s per step | tokens/s | peak MB | × floor | ours is faster |" in lines
+    assert "| ours | 1.000 | 4,096 | 1,000 | 2.00 |  |" in lines
+    assert "| hf | 2.000 | 2,048 | 2,000 |  | 2.00 × |" in lines
+    assert "| ours | 674 |  | 1,000 |  |  |" in lines
+
+
+def test_the_chart(tmp_path):
+    from matplotlib import pyplot
+
+    figures.draw_speed(FIGURES, tmp_path / "speed.png")
+    picture = pyplot.imread(tmp_path / "speed.png")
+    green = np.abs(picture[..., :3] - np.array([0x0B, 0x6E, 0x4F]) / 255).max(-1) < 0.02
+    assert green.sum() > 1000  # our bars
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--rounds", "0"], "--rounds must be at least 1"),
+        (["--peers", "ours"], "invalid choice"),
+        (["--model", "x"], "x"),
+    ],
+)
+def test_wrong_flags_are_one_line(capsys, flags, message):
+    with pytest.raises(SystemExit) as error:
+        benchmark.main(flags)
+    assert error.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def run(*flags):
+    done = subprocess.run(
+        [sys.executable, "benchmark.py", "--model", "convbert-tiny", "--batch_size", "2", "--seq_length", "16",
+         "--rounds", "1", *flags],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@needs("torch", "transformers")
+def test_a_run(tmp_path):
+    path = tmp_path / "speed.json"
+    flags = ["--modes", "infer", "train", "glue", "--sentences", "40", "--peers", "hf", "--json", str(path)]
+    done = run(*flags)
+    written = json.loads(path.read_text())
+    assert {(run["peer"], run["mode"]) for run in written["runs"]} == {
+        (peer, mode) for peer in ("ours", "hf") for mode in ("infer", "train", "glue")
+    }
+    assert written["peak_gflops"]["float32"] > 0
+    for figure in written["runs"]:
+        assert 0 < figure["min_s"] <= figure["median_s"]
+        assert figure["rss_mb"] > 50
+    assert done.stdout.strip() == benchmark.table(written)
+
+
+def test_what_is_not_installed_is_left_out(tmp_path, monkeypatch):
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('no torch', name='torch')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    done = run("--modes", "infer", "--peers", "hf")
+    assert "hf: left out, torch is not installed" in done.stderr
+    assert "| ours |" in done.stdout
+
+
+@pytest.mark.slow
+@needs("torch", "transformers", "paddlenlp")
+def test_every_peer_runs():
+    done = run()
+    for peer in ("ours", "hf", "hf-compile", "hf-bf16", "paddlenlp", "paddlenlp-tuned"):
+        assert done.stdout.count(f"\n| {peer} |") == 2
