@@ -1,10 +1,11 @@
 # make demo       a small model learns from the built-in samples: about a minute after installation
 # make test       everything that runs in a few minutes        make test-slow   the rest
 # make lint       ruff                                          make setup       complete .venv without running anything
+# make bench      speed beside Hugging Face and PaddleNLP: about 10 minutes
 PYTHON ?= python3.11
 PIP = -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo setup test test-slow lint clean
+.PHONY: demo setup test test-slow bench lint clean
 
 .venv/core.stamp: requirements-core.txt constraints.txt
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
@@ -35,9 +36,13 @@ test: setup
 	.venv/bin/python -m pytest
 
 test-slow: setup .venv-newest/stamp
-	.venv-newest/bin/python -m pytest tests/test_modeling.py tests/test_ops.py tests/test_tokenizer.py \
+	.venv-newest/bin/python -m pytest tests/test_modeling.py tests/test_ops.py tests/test_cpu_functions.py tests/test_tokenizer.py \
 	    tests/test_convert.py tests/test_compare.py tests/test_checkpoint_files.py tests/test_training.py
 	.venv/bin/python -m pytest -m slow
+
+bench: setup
+	mkdir -p output
+	.venv/bin/python benchmark.py --json output/speed.json --plot output/speed.png
 
 lint: setup
 	.venv/bin/ruff check .

@@ -22,24 +22,30 @@ loops = kernel_compiler.load()
 # --------------------------------------------------------------------------------------------------- memory and dropout
 
 
+TYPE_CODES = {paddle.float32: "<f4", paddle.int64: "<i8"}
+
+
 class _Memory:
     """What numpy needs to know of a tensor's memory; numpy keeps it, and so the tensor, as long as the array lives."""
 
     def __init__(self, tensor, shape):
         self.tensor = tensor
-        type_code = "<i8" if tensor.dtype == paddle.int64 else "<f4"
         self.__array_interface__ = {
-            "data": (tensor.data_ptr(), False), "shape": shape, "typestr": type_code, "version": 3,
+            "data": (tensor.data_ptr(), False), "shape": shape, "typestr": TYPE_CODES[tensor.dtype], "version": 3,
         }  # fmt: skip
 
 
 def array(tensor, *shape):
-    """A writable view of a contiguous float32 or int64 tensor."""
-    return np.asarray(_Memory(tensor, shape or tuple(tensor.shape)))
+    """A float32 or int64 tensor's memory, to read and write; of a tensor that is not contiguous, a copy to read."""
+    return np.asarray(_Memory(_contiguous(tensor), shape or tuple(tensor.shape)))
 
 
-def _contiguous(*tensors):
-    return [t if t.is_contiguous() else t.contiguous() for t in tensors]
+def _contiguous(tensor):
+    return tensor if tensor.is_contiguous() else tensor.contiguous()
+
+
+def _empty(*shape):
+    return paddle.empty(shape, "float32")
 
 
 def _sums(*shape):
@@ -104,7 +110,6 @@ class Linear(PyLayer):
 
     @staticmethod
     def forward(ctx, x, weight, bias):
-        x, weight, bias = _contiguous(x, weight, bias)
         ctx.shape, ctx.needs = x.shape, _needs(x, weight, bias)
         rows = x.reshape([-1, x.shape[-1]])
         out = product(rows, weight)
@@ -124,7 +129,7 @@ class Linear(PyLayer):
 
 def _rows(x):
     """[…, E] → contiguous [N, E]."""
-    return _contiguous(x.reshape([-1, x.shape[-1]]))[0]
+    return _contiguous(x.reshape([-1, x.shape[-1]]))
 
 
 def _needs(*inputs):
@@ -137,10 +142,10 @@ def _wanted(needs, *gradients):
 
 
 def embeddings(ids, positions, types, words, places, kinds, norm_weight, norm_bias, pad_id, epsilon, dropout, training):
-    ids = ids.astype("int64").contiguous()
+    ids = _contiguous(ids.astype("int64"))
     positions = paddle.arange(ids.shape[1]) if positions is None else positions.astype("int64")
-    positions = positions.expand_as(ids).contiguous()
-    types = paddle.zeros_like(ids) if types is None else types.astype("int64").contiguous()
+    positions = _contiguous(positions.expand_as(ids))
+    types = paddle.zeros_like(ids) if types is None else _contiguous(types.astype("int64"))
     for indices, table in ((ids, words), (positions, places), (types, kinds)):
         found = array(indices)
         if found.size and not 0 <= found.min() <= found.max() < table.shape[0]:
@@ -156,9 +161,8 @@ class Embeddings(PyLayer):
     def forward(ctx, ids, positions, types, words, places, kinds, weight, bias, pad_id, epsilon, dropout):
         ctx.needs = _needs(words, places, kinds, weight, bias)
         ctx.dropout, ctx.pad_id, ctx.shape = dropout, pad_id, (words.shape, places.shape, kinds.shape)
-        out = paddle.empty([*ids.shape, words.shape[1]])
         size = ids.size, words.shape[1]
-        normal, scales = paddle.empty(size), paddle.empty(size[:1])
+        out, normal, scales = _empty(*ids.shape, words.shape[1]), _empty(*size), _empty(ids.size)
         indices = [array(t, ids.size) for t in (ids, positions, types)]
         loops.embeddings(
             *indices, array(words), array(places), array(kinds), array(weight), array(bias), np.float32(epsilon),
@@ -175,7 +179,7 @@ class Embeddings(PyLayer):
         loops.embeddings_backward(array(normal), array(scales), array(weight), array(d_out), *ctx.dropout, d_rows, sums)
         tables = []
         for tensor, shape, ignored in zip(indices, ctx.shape, (ctx.pad_id, -1, -1), strict=True):
-            table = paddle.zeros(shape)
+            table = paddle.zeros(shape, "float32")
             loops.scatter_add(array(tensor, len(d_rows)), d_rows, ignored, array(table))
             tables.append(table)
         d_weight, d_bias = _summed(sums)
@@ -185,7 +189,7 @@ class Embeddings(PyLayer):
 def _add_norm(inner, weight, bias, residual, norm_weight, norm_bias, epsilon, dropout):
     """LayerNorm(residual + dropout(inner @ weight + bias)), all [N, E]. → result, normalised values, 1 / deviations."""
     normal = product(inner, weight)
-    out, scales = paddle.empty_like(normal), paddle.empty(normal.shape[:1])
+    out, scales = paddle.empty_like(normal), _empty(normal.shape[0])
     loops.dropout_add_norm(
         array(normal), array(bias), array(residual), array(norm_weight), array(norm_bias), np.float32(epsilon),
         *dropout, array(out), array(scales),
@@ -255,7 +259,6 @@ class MixedAttention(PyLayer):
             x, query_weight, query_bias, key_weight, key_bias, value_weight, value_bias, conv_weight, conv_bias,
             depthwise, pointwise, span_bias, kernel_weight, kernel_bias, out_weight, out_bias, norm_weight, norm_bias,
         )  # fmt: skip
-        x, mask = _contiguous(x, mask)
         batch, length, hidden = x.shape
         width = query_weight.shape[1]  # H·D
         size = width // heads
@@ -276,7 +279,7 @@ class MixedAttention(PyLayer):
         span = paddle.matmul(filtered, pointwise, transpose_y=True)  # [N, H·D]
 
         ones = np.ones(len(rows), np.float32) if real is None else array(real, len(rows))
-        query, key, value = (paddle.empty([batch, heads, length, size]) for _ in range(3))
+        query, key, value = (_empty(batch, heads, length, size) for _ in range(3))
         both = paddle.empty_like(span)  # query · span-aware key
         loops.split_heads(
             array(projections), bias, array(span), array(span_bias), ones, np.float32(size**-0.5), array(query),
@@ -284,7 +287,7 @@ class MixedAttention(PyLayer):
         )  # fmt: skip
 
         # Span-based dynamic convolution into one half of `mixed`, self-attention into the other.
-        mixed = paddle.empty([batch, length, 2 * heads, size])
+        mixed = _empty(batch, length, 2 * heads, size)
         kernels = paddle.matmul(both, kernel_weight).reshape([batch, length, heads, -1])  # [B, L, H, K]
         loops.bias_softmax(array(kernels, len(rows), heads, taps), array(kernel_bias, heads, taps))
         loops.dynamic_conv(array(projections), array(kernels), array(mixed))
@@ -375,7 +378,7 @@ def _tap_rows(depthwise, backward=False):
 
 def adamw(due, beta1, beta2, epsilon):
     """ops.adamw."""
-    due = [(*_contiguous(*entry[:2]), *entry[2:]) for entry in due]
+    due = [(weight, _contiguous(gradient), *rest) for weight, gradient, *rest in due]
     addresses = np.array([[tensor.data_ptr() for tensor in entry[:6]] for entry in due])
     sizes = np.array([entry[0].size for entry in due])
     blocks = -(-sizes // cpu_kernels.BLOCK)

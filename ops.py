@@ -37,6 +37,7 @@ def on_fast_path(*tensors):
     """Whether a call with these floating tensors can run as compiled loops on the CPU."""
     return (
         paddle.in_dynamic_mode()
+        and paddle.get_device() == "cpu"
         and all(t.dtype == paddle.float32 and t.place.is_cpu_place() and t.size > 0 for t in tensors)
         and kernels_wanted()
         and _cpu_functions() is not None

@@ -96,6 +96,7 @@ class AdamW(paddle.optimizer.AdamW):
 
     def __init__(self, *args, lr_ratio=None, **kwargs):
         super().__init__(*args, **kwargs)
+        self._states = {}  # weight's name → its two moments and two powers of beta
         if lr_ratio is not None:
             for weight in self._parameter_list:
                 weight.optimize_attr["learning_rate"] = lr_ratio(weight)
@@ -120,9 +121,10 @@ class AdamW(paddle.optimizer.AdamW):
         rate = self.get_lr() * weight.optimize_attr["learning_rate"]
         decays = self._apply_decay_param_fun is None or self._apply_decay_param_fun(weight.name)
         decay = rate * self._weight_decay if decays else 0.0
-        names = self._moment1_acc_str, self._moment2_acc_str, self._beta1_pow_acc_str, self._beta2_pow_acc_str
-        state = [self._get_accumulator_master(name, weight) for name in names]
-        self._due.append((weight, gradient, *state, rate, decay))
+        if weight.name not in self._states:
+            names = self._moment1_acc_str, self._moment2_acc_str, self._beta1_pow_acc_str, self._beta2_pow_acc_str
+            self._states[weight.name] = [self._get_accumulator_master(name, weight) for name in names]
+        self._due.append((weight, gradient, *self._states[weight.name], rate, decay))
 
 
 def adamw(model, learning_rate, weight_decay, epsilon):
@@ -211,6 +213,7 @@ def run_facts():
             "cores": runtime.cores(),
             "device": paddle.get_device(),
             "setup": runtime.summary(),
+            "layers": "compiled loops" if ops.on_fast_path(paddle.zeros([1])) else "plain Paddle",
         },
         "peak_memory_mb": round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1),
     }

@@ -124,11 +124,3 @@ def test_what_is_not_installed_is_left_out(tmp_path, monkeypatch):
     done = run("--modes", "infer", "--peers", "hf")
     assert "hf: left out, torch is not installed" in done.stderr
     assert "| ours |" in done.stdout
-
-
-@pytest.mark.slow
-@needs("torch", "transformers", "paddlenlp")
-def test_every_peer_runs():
-    done = run()
-    for peer in ("ours", "hf", "hf-compile", "hf-bf16", "paddlenlp", "paddlenlp-tuned"):
-        assert done.stdout.count(f"\n| {peer} |") == 2

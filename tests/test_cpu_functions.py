@@ -155,6 +155,9 @@ def test_inputs_that_are_not_contiguous(monkeypatch):
     arrays[1] = arrays[1].T.copy()
     check(monkeypatch, lambda x, w, *rest: feed_forward()(x, w.t(), *rest), arrays)
     monkeypatch.setenv("CONVBERT_KERNELS", "auto")
+    check(monkeypatch, lambda x, w, b: ops.linear(x.transpose([0, 2, 1]), w.t(), b[::2]), [
+        random(2, 6, 3), random(4, 6), random(8),
+    ])  # fmt: skip
     x = paddle.to_tensor(random(2, 3, 6), stop_gradient=False)
     ops.linear(x, paddle.ones([6, 4]), paddle.zeros([4])).sum().backward()  # a gradient without strides
     np.testing.assert_array_equal(x.grad.numpy(), 4.0)
@@ -439,6 +442,16 @@ def test_a_folder_that_takes_no_cache(tmp_path):
     done = fresh(code)
     assert done.stdout == "[32.0, 32.0] False\n", done.stderr
     assert "cannot cache function" in done.stderr
+
+
+def test_another_default_type_changes_nothing():
+    model = small_model()
+    expected = training_step(model)
+    paddle.set_default_dtype("float64")
+    try:
+        assert training_step(model) == expected
+    finally:
+        paddle.set_default_dtype("float32")
 
 
 def test_an_array_keeps_its_tensor_alive():

@@ -20,6 +20,7 @@ TRIED = {  # first word that tells a block → test below
     "compare.py": "test_the_comparison",
     "run_glue.py": "test_the_fine_tune",
     "convert.py": "test_the_conversion",
+    "benchmark.py": "test_the_benchmark",
 }
 
 
@@ -71,6 +72,16 @@ def test_the_demo():
 def test_the_comparison():
     printed = run(block("compare.py"), HF_ENDPOINT="http://127.0.0.1:9").stdout
     assert len(re.findall(r"max difference: \d\.\d{4}e-0[67]", printed)) == 3
+
+
+@pytest.mark.slow
+@needs("torch", "transformers", "paddlenlp")
+def test_the_benchmark(tmp_path):
+    command = block("benchmark.py").strip().replace("speed.png", str(tmp_path / "speed.png"))
+    printed = run(f"{command} --model convbert-tiny --rounds 1").stdout
+    for peer in ("ours", "hf", "hf-compile", "hf-bf16", "paddlenlp", "paddlenlp-tuned"):
+        assert printed.count(f"\n| {peer} |") == 2
+    assert (tmp_path / "speed.png").stat().st_size > 10_000
 
 
 @pytest.mark.slow
