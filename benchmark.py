@@ -29,6 +29,7 @@ SST2_SENTENCES = 67_349  # in its training set
 SAMPLES = Path(__file__).parent / "samples"
 PEAK_SIZE = 2048
 TURN_SECONDS = 1.0  # a peer's turn takes at least this long, after one step that doesn't count
+WARM_UP_STEPS, WARM_UP_SECONDS = 5, 10.0  # before its first turn, whichever ends first: memory is still growing
 
 
 def parse_args(argv):
@@ -76,6 +77,7 @@ def worker(args):
         print(json.dumps({"missing": missing.name}), file=answers, flush=True)
         return
     print(json.dumps({"precision": peer.precision}), file=answers, flush=True)
+    warm = set()
     for line in sys.stdin:
         mode = line.strip()
         _forget_peak_memory()
@@ -84,8 +86,19 @@ def worker(args):
         elif mode == "peak":
             seconds = _turn(peer.matrix_product(PEAK_SIZE)) if hasattr(peer, "matrix_product") else None
         else:
+            if mode not in warm:
+                _warm_up(getattr(peer, mode))
+                warm.add(mode)
             seconds = _turn(getattr(peer, mode))
         print(json.dumps({"seconds": seconds, "rss_mb": _peak_memory()}), file=answers, flush=True)
+
+
+def _warm_up(step):
+    start = time.perf_counter()
+    for _ in range(WARM_UP_STEPS):
+        step()
+        if time.perf_counter() - start > WARM_UP_SECONDS:
+            break
 
 
 def _turn(step):
