@@ -7,29 +7,19 @@ within a run, as ratios. The floor is the time of the model's matrix products al
 2048 × 2048 matrices measured in the same run.
 """
 
-import argparse
-import contextlib
-import json
-import os
-import resource
-import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 
-from checkpoint_files import InputError, write_json
+from checkpoint_files import write_json
 from command_line import ArgumentParser, script
 from configuration import PRESETS, ConvBertConfig
+from peer_process import PEAK_SIZE, PeerProcess
 from peers import PEERS
 
 SST2_SENTENCES = 67_349  # in its training set
 SAMPLES = Path(__file__).parent / "samples"
-PEAK_SIZE = 2048
-TURN_SECONDS = 1.0  # a peer's turn takes at least this long, after one step that doesn't count
-WARM_UP_STEPS, WARM_UP_SECONDS = 5, 10.0  # before its first turn, whichever ends first: memory is still growing
 
 
 def parse_args(argv):
@@ -54,116 +44,11 @@ def parse_args(argv):
     output = parser.add_argument_group("output")
     output.add_argument("--json", help="file for all figures")
     output.add_argument("--plot", help="file for a bar chart")
-    parser.add_argument("--worker", choices=list(PEERS), help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     for name in ("batch_size", "seq_length", "rounds", "sentences"):
         if getattr(args, name) < 1:
             parser.error(f"--{name} must be at least 1, not {getattr(args, name)}")
     return args
-
-
-# ------------------------------------------------------------------------------------------------- one process per peer
-
-
-def worker(args):
-    """Builds the peer, then obeys one word a line on stdin and answers one JSON line on stdout."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print goes to stderr
-    if args.worker.startswith("ours") or args.worker.endswith("-tuned"):
-        import runtime  # noqa: F401  (before Paddle)
-    try:
-        peer = PEERS[args.worker](args.model, args.batch_size, args.seq_length)
-    except ImportError as missing:
-        print(json.dumps({"missing": missing.name}), file=answers, flush=True)
-        return
-    print(json.dumps({"precision": peer.precision}), file=answers, flush=True)
-    warm = set()
-    for line in sys.stdin:
-        mode = line.strip()
-        _forget_peak_memory()
-        if mode == "glue":
-            seconds = _epoch_seconds(peer, args)
-        elif mode == "peak":
-            seconds = _turn(peer.matrix_product(PEAK_SIZE)) if hasattr(peer, "matrix_product") else None
-        else:
-            if mode not in warm:
-                _warm_up(getattr(peer, mode))
-                warm.add(mode)
-            seconds = _turn(getattr(peer, mode))
-        print(json.dumps({"seconds": seconds, "rss_mb": _peak_memory()}), file=answers, flush=True)
-
-
-def _warm_up(step):
-    start = time.perf_counter()
-    for _ in range(WARM_UP_STEPS):
-        step()
-        if time.perf_counter() - start > WARM_UP_SECONDS:
-            break
-
-
-def _turn(step):
-    """Seconds of each step of one turn."""
-    step()
-    seconds = []
-    while sum(seconds) < TURN_SECONDS:
-        start = time.perf_counter()
-        step()
-        seconds.append(time.perf_counter() - start)
-    return seconds
-
-
-def _epoch_seconds(peer, args):
-    from glue_tasks import find_task, read_examples
-
-    examples = read_examples(find_task("SST-2"), "train", args.data_dir)[: args.sentences]
-    texts, labels = [example.text for example in examples], np.array([example.label for example in examples])
-    start = time.perf_counter()
-    peer.epoch(texts, labels, args.vocab_file)
-    return [(time.perf_counter() - start) / len(texts)]  # per sentence
-
-
-def _forget_peak_memory():
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # Linux: VmHWM starts anew
-
-
-def _peak_memory():
-    """Megabytes."""
-    try:
-        status = Path("/proc/self/status").read_text()
-        return int(status.split("VmHWM:")[1].split()[0]) / 1024
-    except (OSError, IndexError):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-class Peer:
-    """A worker process, seen from here."""
-
-    def __init__(self, name, arguments):
-        self.name = name
-        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed with the process)
-        command = [sys.executable, __file__, *arguments, "--worker", name]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True
-        )
-        ready = self.answer()
-        self.missing, self.precision = ready.get("missing"), ready.get("precision")
-
-    def answer(self):
-        line = self.process.stdout.readline()
-        if not line:
-            self.log.seek(0)
-            raise InputError(f"{self.name} failed: {(self.log.read().strip().splitlines() or ['no message'])[-1]}")
-        return json.loads(line)
-
-    def ask(self, mode):
-        print(mode, file=self.process.stdin, flush=True)
-        return self.answer()
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
-        self.log.close()
 
 
 # -------------------------------------------------------------------------------------------------------------- figures
@@ -250,14 +135,10 @@ def table(figures):
 @script
 def main(argv=None):
     args = parse_args(argv)
-    if args.worker:
-        worker(args)
-        return
-    arguments = sys.argv[1:] if argv is None else argv
     peers = []
     try:
         for name in ["ours", *args.peers]:
-            peers.append(Peer(name, arguments))
+            peers.append(PeerProcess(name, vars(args)))
             if peers[-1].missing:
                 print(f"{name}: left out, {peers[-1].missing} is not installed", file=sys.stderr)
                 peers.pop().close()

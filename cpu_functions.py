@@ -273,7 +273,7 @@ class MixedAttention(PyLayer):
         # The span-aware key: a depthwise, then a pointwise convolution.
         taps = depthwise.shape[-1]
         local = x if real is None else x * real
-        filtered = paddle.empty_like(x)
+        filtered = _empty(*x.shape)
         loops.depthwise_conv(array(local), _tap_rows(depthwise), False, array(filtered))
         filtered = filtered.reshape([-1, hidden])
         span = paddle.matmul(filtered, pointwise, transpose_y=True)  # [N, H·D]

@@ -5,18 +5,16 @@ import subprocess
 import sys
 import threading
 
+import numba
 import numpy as np
 import paddle
 import pytest
 from conftest import ROOT
 
+import cpu_functions
 import ops
 from checkpoint_files import InputError
-
-numba = pytest.importorskip("numba")
-
-import cpu_functions  # noqa: E402
-from cpu_functions import array, loops  # noqa: E402
+from cpu_functions import array, loops
 
 
 def random(*shape, seed=0):
