@@ -30,7 +30,7 @@ def test_a_gpu_is_preferred_and_can_be_chosen(monkeypatch):
 
 def fresh(code, **environment):
     """What `code` prints in a new process with no thread count or library switch but those given."""
-    names = ("GLOG_minloglevel", "OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", "PADDLE_LOCAL_SIZE")
+    names = ("GLOG_minloglevel", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", "PADDLE_LOCAL_SIZE")
     kept = {key: value for key, value in os.environ.items() if key not in names}
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=kept | environment, capture_output=True, text=True, check=True
@@ -113,3 +113,18 @@ def test_importing_it_does_not_import_paddle():
 def test_facts_about_the_machine():
     assert 1 <= runtime.cores() <= (os.cpu_count() or 1)
     assert runtime.processor_name()
+
+
+def test_every_setting_has_its_reason():
+    code = "import runtime, training; training.choose_device('cpu', verbose=True)"
+    lines = fresh(code, OMP_NUM_THREADS="1")[1].splitlines()
+    assert lines[0].startswith("device: cpu (1 threads, ")
+    assert lines[1] == "  1 threads: OMP_NUM_THREADS in the environment"
+    assert len(lines) == 1 + lines[0].count(", ") + 1
+
+
+def test_the_loops_get_as_many_threads_as_the_products():
+    code = "import os, runtime; print(os.environ['NUMBA_NUM_THREADS'])"
+    assert fresh(code)[0] == str(runtime.cores())
+    assert fresh(code, OMP_NUM_THREADS="1")[0] == "1"
+    assert fresh(code, OMP_NUM_THREADS="2", NUMBA_NUM_THREADS="1")[0] == "1"
