@@ -90,8 +90,8 @@ def linear_schedule(learning_rate, total_steps, warmup_steps):
 class AdamW(paddle.optimizer.AdamW):
     """Paddle's AdamW, on a CPU as one compiled pass over all parameters; the same arguments and the same state.
 
-    `lr_ratio`, a function of a parameter, works on every device. Paddle's step calls `_append_optimize_op` for every
-    parameter that has a gradient; here that only notes it down.
+    `lr_ratio`, a function of a parameter, works on every device; groups have `learning_rate` instead. Paddle's
+    step calls `_append_optimize_op` for every parameter that has a gradient; here that only notes it down.
     """
 
     def __init__(self, *args, lr_ratio=None, **kwargs):
@@ -102,10 +102,10 @@ class AdamW(paddle.optimizer.AdamW):
                 weight.optimize_attr["learning_rate"] = lr_ratio(weight)
 
     def step(self):
-        self._due = []
+        self._due = {}  # (beta1, beta2, epsilon), which parameter groups may have of their own → what ops.adamw takes
         super().step()
-        if self._due:
-            ops.adamw(self._due, self._beta1, self._beta2, self._epsilon)
+        for constants, due in self._due.items():
+            ops.adamw(due, *constants)
 
     def clear_grad(self, set_to_zero=False):
         """Paddle's default keeps a gradient of zeros, which costs a pass now and an addition in the next backward."""
@@ -124,7 +124,8 @@ class AdamW(paddle.optimizer.AdamW):
         if weight.name not in self._states:
             names = self._moment1_acc_str, self._moment2_acc_str, self._beta1_pow_acc_str, self._beta2_pow_acc_str
             self._states[weight.name] = [self._get_accumulator_master(name, weight) for name in names]
-        self._due.append((weight, gradient, *self._states[weight.name], rate, decay))
+        due = self._due.setdefault((self._beta1, self._beta2, self._epsilon), [])
+        due.append((weight, gradient, *self._states[weight.name], rate, decay))
 
 
 def adamw(model, learning_rate, weight_decay, epsilon):
@@ -213,7 +214,7 @@ def run_facts():
             "cores": runtime.cores(),
             "device": paddle.get_device(),
             "setup": runtime.summary(),
-            "layers": "compiled loops" if ops.on_fast_path(paddle.zeros([1])) else "plain Paddle",
+            "compiled_loops": "cpu_functions" in sys.modules,
         },
         "peak_memory_mb": round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1),
     }

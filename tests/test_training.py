@@ -162,7 +162,8 @@ def adamw_run(kind, steps=100, resume_at=None, **settings):
     """Weights and state after some steps on given gradients; the second parameter only has one every third step."""
 
     def optimizer(weights):
-        groups = [{"params": weights[:2]}, {"params": weights[2:], "learning_rate": 0.3, "weight_decay": 0.02}]
+        group = {"weight_decay": 0.02, "beta1": 0.8, "beta2": 0.99, "epsilon": 1e-4}
+        groups = [{"params": weights[:2]}, {"params": weights[2:], "learning_rate": 0.3, **group}]
         return kind(schedule, parameters=groups, weight_decay=0.1, epsilon=1e-6, **settings)
 
     random = np.random.default_rng(0)
