@@ -1,133 +1,253 @@
-"""Checks that this project's ConvBERT and Hugging Face's compute the same numbers from the same weights.
+"""Checks that this project's ConvBERT and another library's compute the same numbers from the same weights.
 
-    python compare.py
+    python compare.py [--checks all] [--reference hf|paddlenlp] [--weights random|hub|FOLDER]
 
-builds the three published sizes in Hugging Face's library, converts them with convert.py and runs both on one padded
-batch with two segments, through the encoder and the classification head. Exit status 1 when they differ.
+builds the published sizes in the other library, converts them as convert.py does and asks both the same questions
+(`parity.py`). Exit status 1 when an answer differs. With --golden it compares a checkpoint with its own stored outputs.
 """
 
+import logging
 import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
+import parity
 import runtime  # noqa: F401  (before Paddle)
-from checkpoint_files import InputError
+from checkpoint_files import InputError, atomic_file, write_json
+from checkpoint_formats import read_checkpoint
 from command_line import ArgumentParser, script
-from convert import convert, fetch
+from configuration import PRESETS
+from convert import fetch, locate
+from model_pairs import CLASSIFIER, GENERATOR, LIBRARIES, random_subject, stored_subjects
+from references import NumpyLoops, Ours, PaddleNLP
 
 PUBLISHED = {  # our name → the hub's
     "convbert-small": "YituTech/conv-bert-small",
     "convbert-medium-small": "YituTech/conv-bert-medium-small",
     "convbert-base": "YituTech/conv-bert-base",
 }
-NOISE = 0.02  # standard deviation of what is added to every random weight, so that no bias or norm is trivial
+OF_ENCODER, OF_HEADS = ("hidden", "layers", "padding"), ("heads", "gradients", "training")
+CHECKS = (*OF_ENCODER, *OF_HEADS, "tokenizer", "generator")
+SAMPLES = Path(__file__).parent / "samples"
 
 
-def reference_model(source, seed=0):
-    """A Hugging Face ConvBertForSequenceClassification: of a folder, or random of a published size."""
-    import torch
-    import transformers
-
-    from modeling import ConvBertConfig
-
-    torch.manual_seed(seed)
-    transformers.utils.logging.set_verbosity_error()
-    if Path(source).is_dir():
-        return transformers.ConvBertForSequenceClassification.from_pretrained(source).eval()
-    settings = ConvBertConfig.from_preset(source).to_dict()
-    model = transformers.ConvBertForSequenceClassification(transformers.ConvBertConfig(**settings)).eval()
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.add_(torch.randn_like(weight) * NOISE)
-    return model
+# --------------------------------------------------------------------------------------------------------- the checks
 
 
-def batch(vocab_size, seed=0, sentences=4, length=64):
-    """input_ids, token_type_ids, attention_mask, int64 [B, L] each: two segments, each row shorter than the last."""
-    random = np.random.default_rng(seed)
-    ids = random.integers(1, vocab_size, (sentences, length))
-    types = np.zeros_like(ids)
-    mask = np.ones_like(ids)
-    for row in range(sentences):
-        real = length - 13 * row
-        types[row, real // 3 : real] = 1
-        ids[row, real:] = mask[row, real:] = 0
-    return ids, types, mask
+def compare(subject, args, notes):
+    """Runs the wanted checks on a Subject, prints the result and returns the findings.
+
+    Args:
+        args: the parsed command line.
+        notes: list that gets a line for whatever could not be compared.
+    """
+    findings = []
+    if {*OF_ENCODER, *OF_HEADS} & set(args.checks):
+        findings += compare_model(subject, args, notes)
+    if "tokenizer" in args.checks:
+        findings += compare_tokenizer(subject, notes)
+    if "generator" in args.checks:
+        findings += compare_generator(subject, args.tolerance, notes)
+    print(f"{table(findings)}\n", flush=True)
+    return findings
 
 
-def differences(reference, ours, inputs):
-    """Runs both models. Returns {"hidden": |a - b| of the last hidden state, "logits": of the classification head}."""
-    import paddle
-    import torch
+def compare_model(subject, args, notes):
+    checks, tolerance, base = args.checks, args.tolerance, subject.architecture
+    reference, ours = of_base = subject.pair(base)
+    layers = parity.layers("layers", reference, ours, parity.inputs_for(base, ours.config), tolerance)
+    last = layers[-1]._replace(check="hidden", part="last hidden state")
+    print(f"{reference.library} {PUBLISHED.get(subject.name, subject.name)} vs paddle {subject.name}")
+    print(f"mean difference: {last.mean:.4e}")
+    print(f"max difference: {last.max:.4e}", flush=True)
+    findings = [last] if "hidden" in checks else []
+    if "layers" in checks or not last.passed:  # so that the report can tell where a difference begins
+        findings += layers
+    if "padding" in checks:
+        findings += parity.padding(reference, ours, tolerance)
+    wanted = [check for check in OF_HEADS if check in checks]
+    if wanted and isinstance(reference, NumpyLoops):
+        notes.append(f"{subject.name}: {', '.join(wanted)} left out: numpy loops have neither")
+        return findings
+    for architecture, name in parity.HEADS.items() if wanted else ():
+        if reason := subject.library.obstacle(subject.config, architecture):
+            notes.append(f"{subject.name}: {name} left out: {reason}")
+            continue
+        reference, ours = of_base if architecture == base else subject.pair(architecture)
+        if "heads" in checks:
+            findings += parity.head("heads", architecture, reference, ours, tolerance)
+        if "gradients" in checks:
+            findings += parity.gradients(architecture, reference, ours)
+        if "training" in checks and architecture == CLASSIFIER:  # the last, as it changes the weights
+            findings += parity.training(architecture, reference, ours, args.steps, args.learning_rate)
+    return findings
 
-    ids, types, mask = (torch.from_numpy(array) for array in inputs)
-    with torch.no_grad():
-        output = reference(
-            input_ids=ids, token_type_ids=types, attention_mask=mask, output_hidden_states=True, return_dict=True
-        )
-    ids, types, mask = (paddle.to_tensor(array) for array in inputs)
-    ours.eval()
-    with paddle.no_grad():
-        own = ours(ids, types, attention_mask=mask, output_hidden_states=True)
-    return {
-        "hidden": np.abs(output.hidden_states[-1].numpy() - own.hidden_states[-1].numpy()),
-        "logits": np.abs(output.logits.numpy() - own.logits.numpy()),
-    }
+
+def compare_generator(subject, tolerance, notes):
+    """The generator that pre-trains this size. (A checkpoint's own generator is a Subject of its own.)"""
+    if subject.own or f"{subject.name}-generator" not in PRESETS:
+        notes.append(f"{subject.name}: generator left out: it is compared at the published sizes, without weights")
+        return []
+    generator = random_subject(f"{subject.name}-generator", subject.library)
+    reference, ours = generator.pair(GENERATOR)
+    if isinstance(reference, NumpyLoops):
+        reason = subject.library.obstacle(generator.config, GENERATOR)
+        notes.append(f"{generator.name}: compared with numpy loops over the paper's equations: {reason}")
+    return parity.head("generator", GENERATOR, reference, ours, tolerance)
 
 
-def passes(found, tolerance):
-    """True when every difference is at most `tolerance`, and their mean at most a tenth of it. NaN never passes."""
-    return all(array.max() <= tolerance and array.mean() <= tolerance / 10 for array in found.values())
+def compare_tokenizer(subject, notes):
+    """With the checkpoint's vocabulary, else the samples'."""
+    from tokenizer import ConvBertTokenizer
+
+    sentences = parity.SENTENCES + (SAMPLES / "corpus.txt").read_text("utf-8").splitlines()[:100]
+    with tempfile.TemporaryDirectory() as folder:
+        if subject.own and (Path(subject.own) / "vocab.txt").is_file():
+            ours = ConvBertTokenizer.from_pretrained(subject.own)
+        else:
+            ours = ConvBertTokenizer(SAMPLES / "vocab.txt")
+        ours.save_pretrained(folder)
+        reference = subject.library.tokenizer(folder)
+        if subject.library is not PaddleNLP:
+            return parity.tokenizer(reference, ours, sentences)
+        notes.append(f"{subject.name}: tokenizer: PaddleNLP has no offsets, and cuts and touching symbols of its own")
+        return parity.tokenizer(reference, ours, sentences[len(parity.SENTENCES) :], exact=False)
 
 
-def compare(name, weights, tolerance):
-    """Compares one model and prints the result. Returns whether it is within tolerance."""
-    from modeling import ConvBertForSequenceClassification
+def compare_golden(args):
+    """Stores the checkpoint's outputs, or compares them with the stored ones: name → findings."""
+    import golden_outputs
 
-    hub = PUBLISHED.get(name, name)
-    source = weights if weights not in ("auto", "random", "hub") else name
-    if weights in ("auto", "hub"):
+    model, _ = read_checkpoint(locate(args.weights))
+    if not Path(args.golden).exists():
+        golden_outputs.store(Ours(model), args.golden)
+        print(f"{args.golden}: stored the outputs of {args.weights}")
+        return {}
+    findings = golden_outputs.check(Ours(model), args.golden, args.tolerance)
+    print(table(findings))
+    return {Path(args.weights).name: findings}
+
+
+# --------------------------------------------------------------------------------------------------------- the report
+
+
+def table(findings):
+    """Markdown: a row per check, with what came closest to its limit or passed it."""
+    lines = ["| check | compared | worst | mean | max | allowed | |", "| --- | --- | --- | --- | --- | --- | --- |"]
+    groups = {}
+    for finding in findings:
+        groups.setdefault((finding.check, finding.allowed), []).append(finding)
+    for (check, allowed), group in groups.items():
+        worst = max(group, key=lambda finding: (not finding.passed, finding.max))
+        limit = "" if allowed is None else f"{allowed:.0e}" if allowed else "0"
+        verdict = "ok" if worst.passed else "differs"
+        figures = f"{worst.mean:.2e} | {worst.max:.2e} | {limit}"
+        lines.append(f"| {check} | {len(group)} | {worst.part} | {figures} | {verdict} |")
+    return "\n".join(lines)
+
+
+def write_report(path, results, notes, arguments):
+    """All figures as JSON, the tables as Markdown beside it."""
+    from training import run_facts
+
+    path = Path(path).with_suffix(".json")
+    models = {name: [finding._asdict() for finding in findings] for name, findings in results.items()}
+    write_json(path, {"models": models, "notes": notes, **run_facts(), "arguments": arguments})
+    text = "".join(f"## {name}\n\n{table(findings)}\n\n" for name, findings in results.items())
+    text += "".join(f"- {note}\n" for note in notes)
+    with atomic_file(path.with_suffix(".md")) as file:
+        file.write(f"# ConvBERT beside {arguments['reference']}\n\n{text}".encode())
+
+
+def judge(name, findings):
+    """Whether all passed; if not, stderr gets where the difference begins."""
+    failed = [finding for finding in findings if not finding.passed]
+    if failed:
+        begins = next((finding for finding in failed if finding.check == "layers"), failed[0])
+        where = f"{begins.check}, {begins.part}: {begins.max:.2e} (mean {begins.mean:.2e})"
+        print(f"{name}: {len(failed)} of {len(findings)} differ, first {where}", file=sys.stderr)
+    return not failed
+
+
+# -------------------------------------------------------------------------------------------------------- command line
+
+
+def parse(argv):
+    parser = ArgumentParser("Compare this project's ConvBERT with another library's, number by number.")
+    sizes = [name for name in PRESETS if not name.endswith("-generator")]
+    group = parser.add_argument_group("what")
+    group.add_argument("--models", nargs="+", default=list(PUBLISHED), choices=sizes, help="which sizes")
+    group.add_argument(
+        "--weights",
+        default="auto",
+        help="hub: the published ones; random: the reference's own; auto: hub, else random; or, instead of --models, "
+        "a checkpoint of any format",
+    )
+    group.add_argument("--reference", choices=list(LIBRARIES), default="hf", help="Hugging Face or PaddleNLP")
+    group.add_argument(
+        "--checks", nargs="+", choices=[*CHECKS, "all"], default=["hidden", "heads"], help="what is compared"
+    )
+    group.add_argument(
+        "--golden", metavar="FILE.npz", help="instead compare --weights with its own outputs in FILE; if FILE is not "
+        "there, store them",
+    )  # fmt: skip
+    group = parser.add_argument_group("how")
+    group.add_argument("--tolerance", type=float, default=1e-5, help="largest difference allowed; the mean: a tenth")
+    group.add_argument("--steps", type=int, default=100, help="of training")
+    group.add_argument("--learning_rate", type=float, default=1e-4, help="of training")
+    group = parser.add_argument_group("report")
+    group.add_argument("--report", metavar="FILE", help="write all figures to FILE.json, the tables to FILE.md")
+    group.add_argument("--plot", metavar="FILE", help="draw the difference after each layer (.png or .svg)")
+    args = parser.parse_args(argv)
+    stored = args.weights not in ("auto", "hub", "random")
+    if args.golden and not stored:
+        raise InputError("--golden needs --weights FOLDER: the checkpoint whose outputs the file keeps")
+    args.checks = list(CHECKS) if "all" in args.checks else args.checks + ["layers"] * bool(args.plot)
+    return args
+
+
+def subjects(args, work, notes):
+    """Yields every Subject; folders that are needed are made in `work`."""
+    library = LIBRARIES[args.reference]
+    if args.weights not in ("auto", "hub", "random"):
+        yield from stored_subjects(Path(args.weights).name, locate(args.weights), library, work, notes)
+        return
+    for name in args.models:
+        if args.weights == "random" or (args.weights == "auto" and name not in PUBLISHED):
+            yield random_subject(name, library)
+            continue
         try:
-            source = fetch(hub)
+            folder = fetch(PUBLISHED.get(name, name))
         except InputError as error:
-            if weights == "hub":
+            if args.weights == "hub":
                 raise
             print(f"{error}; comparing random weights", file=sys.stderr)
-    reference = reference_model(source)
-    with tempfile.TemporaryDirectory() as folder:
-        reference.save_pretrained(f"{folder}/huggingface")
-        convert(f"{folder}/huggingface", f"{folder}/paddle")
-        ours = ConvBertForSequenceClassification.from_pretrained(f"{folder}/paddle")
-    found = differences(reference, ours, batch(reference.config.vocab_size))
-    print(f"huggingface {hub} vs paddle {name}")
-    print(f"mean difference: {found['hidden'].mean():.4e}")
-    print(f"max difference: {found['hidden'].max():.4e}")
-    print(f"classification logits: mean {found['logits'].mean():.4e}, max {found['logits'].max():.4e}", flush=True)
-    if passes(found, tolerance):
-        return True
-    print(f"{name}: over the tolerance, {tolerance:g} (mean: {tolerance / 10:g})", file=sys.stderr)
-    return False
+            yield random_subject(name, library)
+        else:
+            yield from stored_subjects(name, folder, library, work, notes)
 
 
 @script
 def main(argv=None):
-    parser = ArgumentParser("Compare this project's ConvBERT with Hugging Face's, number by number.")
-    parser.add_argument("--models", nargs="+", default=list(PUBLISHED), choices=list(PUBLISHED), help="published sizes")
-    parser.add_argument(
-        "--weights",
-        default="auto",
-        help="hub: the published ones; random: ours to make; auto: hub, else random; or a Hugging Face folder",
-    )
-    parser.add_argument("--tolerance", type=float, default=1e-5, help="largest difference allowed; the mean: a tenth")
-    args = parser.parse_args(argv)
-    if args.weights not in ("auto", "hub", "random"):
-        if not Path(args.weights).is_dir():
-            raise InputError(f"--weights {args.weights}: neither auto, hub, random nor a folder")
-        args.models = [Path(args.weights).name]
-    good = [compare(name, args.weights, args.tolerance) for name in args.models]
-    return 0 if all(good) else 1
+    args = parse(argv)
+    logging.getLogger("convbert").setLevel(logging.ERROR)  # new heads are the point here
+    results, notes = {}, []
+    if args.golden:
+        results = compare_golden(args)
+    else:
+        with tempfile.TemporaryDirectory() as work:
+            for subject in subjects(args, work, notes):
+                results[subject.name] = compare(subject, args, notes)
+    for note in notes:
+        print(note, file=sys.stderr)
+    if args.report:
+        write_report(args.report, results, notes, vars(args))
+    if args.plot:
+        from figures import draw_layers
+
+        draw_layers({name: [f for f in found if f.check == "layers"] for name, found in results.items()}, args.plot)
+    passed = [judge(name, findings) for name, findings in results.items()]
+    return 0 if all(passed) else 1
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 from checkpoint_files import InputError, read_json
 
 ACTIVATIONS = ("gelu", "gelu_new", "relu", "silu")
+PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 
 PRESETS = {  # differences from ConvBertConfig's defaults, which are convbert-base's
     "convbert-tiny": dict(
@@ -54,6 +55,7 @@ class ConvBertConfig:
     pad_token_id: int = 0
     num_labels: int = 2  # 1 means regression
     label_names: list | None = None  # index → word; None: LABEL_0, LABEL_1, …
+    problem_type: str | None = None  # of the labels, one of PROBLEM_TYPES; None: told by num_labels and their shape
     classifier: str = "mlp"  # of sequence classification: mlp (H's), linear (T's), pooled_mlp (P's)
     mask_conv_padding: bool = False
 
@@ -80,6 +82,7 @@ class ConvBertConfig:
         require(0 <= self.pad_token_id < self.vocab_size, f"pad_token_id {self.pad_token_id} is not in the vocabulary")
         require(self.hidden_act in ACTIVATIONS, f"hidden_act {self.hidden_act!r} is none of {', '.join(ACTIVATIONS)}")
         require(self.classifier in ("mlp", "linear", "pooled_mlp"), f"classifier {self.classifier!r} is unknown")
+        require(self.problem_type in (None, *PROBLEM_TYPES), f"problem_type {self.problem_type!r} is unknown")
         names = self.label_names
         require(not names or len(names) == self.num_labels, f"{self.num_labels} labels but the names {names}")
 
@@ -123,6 +126,40 @@ class ConvBertConfig:
         if content.get("model_type", "convbert") != "convbert":
             raise InputError(f"{source}/config.json: a {content['model_type']} model, not a ConvBERT")
         return cls.from_dict(content, **changes)
+
+    @staticmethod
+    def of_weights(weights):
+        """What the shapes of an encoder's weights say, as a dict: all that has a shape. Names are ours."""
+
+        def shape(name):
+            if f"convbert.{name}" not in weights:
+                raise InputError(f"no config.json, and no weight convbert.{name} to tell the model's size by")
+            return weights[f"convbert.{name}"].shape
+
+        layer = "encoder.layers.0."
+        (hidden, width), taps = (
+            shape(f"{layer}self_attn.q_proj.weight"),
+            shape(f"{layer}self_attn.key_conv_attn_layer.depthwise.weight")[2],
+        )
+        kind = shape(f"{layer}self_attn.conv_kernel_layer.weight")[1] // taps  # heads of each kind
+        heads = hidden * kind // width
+        inner = shape(f"{layer}linear1.weight")
+        words, positions, types = (
+            shape(f"embeddings.{table}_embeddings.weight") for table in ("word", "position", "token_type")
+        )
+        return dict(
+            vocab_size=words[0],
+            embedding_size=words[1],
+            max_position_embeddings=positions[0],
+            type_vocab_size=types[0],
+            hidden_size=hidden,
+            conv_kernel_size=taps,
+            num_attention_heads=heads,
+            head_ratio=heads // kind if heads > 1 else 2,  # one head is the same with any ratio above 1
+            num_hidden_layers=1 + max(int(name.split(".")[3]) for name in weights if ".encoder.layers." in name),
+            num_groups=inner[0] if len(inner) == 3 else 1,
+            intermediate_size=inner[-1] * (inner[0] if len(inner) == 3 else 1),
+        )
 
     def to_dict(self):
         """The content of config.json, with the keys that PaddleNLP and Hugging Face read."""

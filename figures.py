@@ -29,3 +29,26 @@ def draw_speed(figures, path):
     picture.tight_layout(rect=(0, 0.05, 1, 1))
     picture.savefig(path, dpi=120)
     pyplot.close(picture)
+
+
+def draw_layers(models, path):
+    """Lines of the largest and the mean difference after each layer; `models`: name → parity.layers' findings."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    picture, panel = pyplot.subplots(figsize=(7, 3.6))
+    for number, (name, findings) in enumerate(models.items()):
+        layers, color = range(len(findings)), f"C{number}"
+        panel.plot(layers, [finding.max for finding in findings], color=color, marker="o", label=f"{name}, largest")
+        panel.plot(layers, [finding.mean for finding in findings], color=color, marker="o", ls=":", label="mean")
+        panel.axhline(findings[0].allowed, color="black", lw=0.8)
+    panel.set_yscale("log")
+    panel.set_xlabel("after layer (0: embeddings)")
+    panel.set_ylabel("|difference|")
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.legend(fontsize=8, ncols=len(models))
+    picture.tight_layout()
+    picture.savefig(path, dpi=120)
+    pyplot.close(picture)

@@ -198,7 +198,7 @@ class ConvBertClassificationHead(nn.Layer):
 
 class ConvBertForSequenceClassification(_Head):
     """Logits [B, num_labels]. Labels: int [B]; float [B] for regression (one label); float [B, num_labels] for
-    independent yes/no labels."""
+    independent yes/no labels, or for regression where the configuration's `problem_type` says so."""
 
     def __init__(self, config):
         super().__init__(config)
@@ -208,11 +208,14 @@ class ConvBertForSequenceClassification(_Head):
         return self.classifier(self.convbert.pool(hidden))
 
     def loss(self, logits, labels):
-        if self.config.num_labels == 1:
+        problem, count = self.config.problem_type, self.config.num_labels
+        if problem == "regression" or (problem is None and count == 1):
             return F.mse_loss(logits.flatten(), labels.flatten().astype(logits.dtype))
-        if labels.ndim == 2 and labels.shape[1] == self.config.num_labels:
+        if problem == "multi_label_classification" or (
+            problem is None and labels.ndim == 2 and labels.shape[1] == count
+        ):
             return F.binary_cross_entropy_with_logits(logits, labels.astype(logits.dtype))
-        return super().loss(logits, labels)
+        return super().loss(logits, labels.flatten())
 
 
 class ConvBertForTokenClassification(_Head):
@@ -383,10 +386,8 @@ class ConvBertForPretraining(ConvBertPretrainedModel):
     def read_configs(cls, source, changes):
         if not os.path.isdir(source):
             return ConvBertConfig.from_preset(source), ConvBertConfig.from_preset(f"{source}-generator")
-        content = read_json(Path(source) / "config.json")
-        if "generator_config" not in content:
-            raise InputError(f"{source}: not a joint checkpoint: its config.json has no generator_config")
-        generator = ConvBertConfig.from_dict(content["generator_config"])
+        content = read_json(Path(source) / "config.json")  # PaddleNLP makes both parts of one configuration
+        generator = ConvBertConfig.from_dict(content.get("generator_config", content))
         return ConvBertConfig.from_pretrained(source, **changes), generator
 
     def config_dict(self):

@@ -4,6 +4,7 @@ import logging
 import os
 from pathlib import Path
 
+import numpy as np
 import paddle
 from paddle import nn
 
@@ -75,6 +76,11 @@ class ConvBertPretrainedModel(nn.Layer):
         for name in own:
             if name in wanted and name in weights and list(weights[name].shape) != list(own[name].shape):
                 problems.append(f"{name} has shape {list(weights[name].shape)}, not {list(own[name].shape)}")
+        tied = {}
+        for name in wanted & weights.keys():
+            first = tied.setdefault(id(own[name]), name)
+            if not np.array_equal(weights[first], weights[name]):
+                problems.append(f"{name} differs from {first}, with which it is one here")
         if problems:
             more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
             raise InputError(f"{source}: does not fit {type(self).__name__}: {'; '.join(problems[:3])}{more}")

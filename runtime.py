@@ -134,11 +134,11 @@ def _set_up():
     warnings.filterwarnings("ignore", message="No ccache found")  # import paddle looks for a compiler cache
     warnings.filterwarnings("ignore", message="Setuptools is replacing distutils")
     settings = []
+    sys.meta_path.insert(0, _QuietImport())
     if "OMP_NUM_THREADS" in os.environ:
         reason = "OMP_NUM_THREADS in the environment"
     else:  # Paddle's own default is one thread
         os.environ["OMP_NUM_THREADS"] = str(threads())
-        sys.meta_path.insert(0, _QuietImport())
         reason = "physical cores in the affinity mask and the control group, shared by the processes of one launch"
     count = os.environ["OMP_NUM_THREADS"]
     os.environ.setdefault("NUMBA_NUM_THREADS", count.partition(",")[0])

@@ -7,8 +7,8 @@ from conftest import needs
 
 import modeling
 import paddlenlp_models
+import parity
 from checkpoint_files import InputError, read_json, read_weights, write_json, write_safetensors
-from compare import batch
 from modeling import ConvBertConfig, ConvBertForSequenceClassification, ConvBertModel
 
 pytestmark = needs("paddlenlp")
@@ -31,9 +31,14 @@ def disturbed(model):
     return model
 
 
+def batch(settings):
+    """input_ids, token_type_ids, attention_mask."""
+    return parity.batch(ConvBertConfig(**settings)).values()
+
+
 def hidden_states(ours, theirs):
     """Last hidden states of both on one padded batch with two segments."""
-    ids, types, mask = map(paddle.to_tensor, batch(SETTINGS["vocab_size"]))
+    ids, types, mask = map(paddle.to_tensor, batch(SETTINGS))
     theirs.eval()
     with paddle.no_grad():
         return ours(ids, types, attention_mask=mask).numpy(), theirs(ids, types, attention_mask=mask)[0].numpy()
@@ -68,7 +73,7 @@ def test_classification_logits_and_labels_agree(tmp_path):
     theirs = zoo().ConvBertForSequenceClassification.from_pretrained(tmp_path / "ours")
     theirs.eval()
     assert theirs.config.id2label == {0: "no", 1: "yes", 2: "perhaps"}
-    ids, types, mask = map(paddle.to_tensor, batch(SETTINGS["vocab_size"]))
+    ids, types, mask = map(paddle.to_tensor, batch(SETTINGS))
     with paddle.no_grad():
         expected = theirs(ids, types, attention_mask=mask).numpy()
         np.testing.assert_allclose(ours(ids, types, attention_mask=mask).numpy(), expected, rtol=0, atol=1e-5)
@@ -90,7 +95,7 @@ def test_we_load_paddlenlp_s_folders(tmp_path, head, safe):
     ours = getattr(modeling, head).from_pretrained(tmp_path)
     ours.eval()
     assert ours.config.classifier == "pooled_mlp"
-    ids, types, mask = map(paddle.to_tensor, batch(SETTINGS["vocab_size"]))
+    ids, types, mask = map(paddle.to_tensor, batch(SETTINGS))
     with paddle.no_grad():
         expected = theirs(ids, types, attention_mask=mask)
         expected = expected[0] if isinstance(expected, tuple) else expected
@@ -105,7 +110,7 @@ def test_an_unpadded_batch_agrees_whatever_the_pad_row_holds(tmp_path):
     ours.save_pretrained(tmp_path)
     theirs = zoo().ConvBertModel.from_pretrained(tmp_path)
     theirs.eval()
-    ids = paddle.to_tensor(batch(SETTINGS["vocab_size"])[0][:1])
+    ids = paddle.to_tensor(next(iter(batch(SETTINGS)))[:1])
     with paddle.no_grad():
         np.testing.assert_allclose(ours(ids).numpy(), theirs(ids)[0].numpy(), rtol=0, atol=1e-5)
 
@@ -129,7 +134,7 @@ def test_hugging_face_encoders_give_the_same_numbers(tmp_path, model_type):
     theirs.save_pretrained(tmp_path)
     ours = paddlenlp_models.load_classifier(model_type, str(tmp_path), num_labels=3, vocab_size=0)
     ours.eval()
-    ids, types, mask = batch(120)
+    ids, types, mask = batch({"vocab_size": 120})
     with torch.no_grad():
         expected = theirs(
             torch.from_numpy(ids), token_type_ids=torch.from_numpy(types), attention_mask=torch.from_numpy(mask)
