@@ -6,6 +6,8 @@ builds the published sizes in the other library, converts them as convert.py doe
 (`parity.py`). Exit status 1 when an answer differs. With --golden it compares a checkpoint with its own stored outputs.
 """
 
+import contextlib
+import importlib
 import logging
 import sys
 import tempfile
@@ -13,9 +15,10 @@ from pathlib import Path
 
 import parity
 import runtime  # noqa: F401  (before Paddle)
-from checkpoint_files import InputError, atomic_file, write_json
+from checkpoint_files import InputError
 from checkpoint_formats import read_checkpoint
 from command_line import ArgumentParser, script
+from comparison_report import judge, table, write_report
 from configuration import PRESETS
 from convert import fetch, locate
 from model_pairs import CLASSIFIER, GENERATOR, LIBRARIES, random_subject, stored_subjects
@@ -107,7 +110,9 @@ def compare_tokenizer(subject, notes):
         else:
             ours = ConvBertTokenizer(SAMPLES / "vocab.txt")
         ours.save_pretrained(folder)
-        reference = subject.library.tokenizer(folder)
+        theirs = subject.theirs or folder
+        has_one = any((Path(theirs) / name).is_file() for name in ("vocab.txt", "tokenizer.json"))
+        reference = subject.library.tokenizer(theirs if has_one else folder)
         if subject.library is not PaddleNLP:
             return parity.tokenizer(reference, ours, sentences)
         notes.append(f"{subject.name}: tokenizer: PaddleNLP has no offsets, and cuts and touching symbols of its own")
@@ -126,47 +131,6 @@ def compare_golden(args):
     findings = golden_outputs.check(Ours(model), args.golden, args.tolerance)
     print(table(findings))
     return {Path(args.weights).name: findings}
-
-
-# --------------------------------------------------------------------------------------------------------- the report
-
-
-def table(findings):
-    """Markdown: a row per check, with what came closest to its limit or passed it."""
-    lines = ["| check | compared | worst | mean | max | allowed | |", "| --- | --- | --- | --- | --- | --- | --- |"]
-    groups = {}
-    for finding in findings:
-        groups.setdefault((finding.check, finding.allowed), []).append(finding)
-    for (check, allowed), group in groups.items():
-        worst = max(group, key=lambda finding: (not finding.passed, finding.max))
-        limit = "" if allowed is None else f"{allowed:.0e}" if allowed else "0"
-        verdict = "ok" if worst.passed else "differs"
-        figures = f"{worst.mean:.2e} | {worst.max:.2e} | {limit}"
-        lines.append(f"| {check} | {len(group)} | {worst.part} | {figures} | {verdict} |")
-    return "\n".join(lines)
-
-
-def write_report(path, results, notes, arguments):
-    """All figures as JSON, the tables as Markdown beside it."""
-    from training import run_facts
-
-    path = Path(path).with_suffix(".json")
-    models = {name: [finding._asdict() for finding in findings] for name, findings in results.items()}
-    write_json(path, {"models": models, "notes": notes, **run_facts(), "arguments": arguments})
-    text = "".join(f"## {name}\n\n{table(findings)}\n\n" for name, findings in results.items())
-    text += "".join(f"- {note}\n" for note in notes)
-    with atomic_file(path.with_suffix(".md")) as file:
-        file.write(f"# ConvBERT beside {arguments['reference']}\n\n{text}".encode())
-
-
-def judge(name, findings):
-    """Whether all passed; if not, stderr gets where the difference begins."""
-    failed = [finding for finding in findings if not finding.passed]
-    if failed:
-        begins = next((finding for finding in failed if finding.check == "layers"), failed[0])
-        where = f"{begins.check}, {begins.part}: {begins.max:.2e} (mean {begins.mean:.2e})"
-        print(f"{name}: {len(failed)} of {len(findings)} differ, first {where}", file=sys.stderr)
-    return not failed
 
 
 # -------------------------------------------------------------------------------------------------------- command line
@@ -199,9 +163,13 @@ def parse(argv):
     group.add_argument("--report", metavar="FILE", help="write all figures to FILE.json, the tables to FILE.md")
     group.add_argument("--plot", metavar="FILE", help="draw the difference after each layer (.png or .svg)")
     args = parser.parse_args(argv)
-    stored = args.weights not in ("auto", "hub", "random")
-    if args.golden and not stored:
+    if args.golden and args.weights in ("auto", "hub", "random"):
         raise InputError("--golden needs --weights FOLDER: the checkpoint whose outputs the file keeps")
+    for package in () if args.golden else LIBRARIES[args.reference].packages:
+        try:
+            importlib.import_module(package)
+        except ImportError:
+            raise InputError(f"--reference {args.reference} needs {package}: make setup") from None
     args.checks = list(CHECKS) if "all" in args.checks else args.checks + ["layers"] * bool(args.plot)
     return args
 
@@ -227,15 +195,26 @@ def subjects(args, work, notes):
             yield from stored_subjects(name, folder, library, work, notes)
 
 
+@contextlib.contextmanager
+def without_warnings():
+    """Of this project's loaders: here heads start anew all the time."""
+    logger = logging.getLogger("convbert")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 @script
 def main(argv=None):
     args = parse(argv)
-    logging.getLogger("convbert").setLevel(logging.ERROR)  # new heads are the point here
     results, notes = {}, []
     if args.golden:
         results = compare_golden(args)
     else:
-        with tempfile.TemporaryDirectory() as work:
+        with tempfile.TemporaryDirectory() as work, without_warnings():
             for subject in subjects(args, work, notes):
                 results[subject.name] = compare(subject, args, notes)
     for note in notes:

@@ -38,17 +38,25 @@ def draw_layers(models, path):
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    picture, panel = pyplot.subplots(figsize=(7, 3.6))
+    picture, panel = pyplot.subplots(figsize=(7.5, 4))
     for number, (name, findings) in enumerate(models.items()):
-        layers, color = range(len(findings)), f"C{number}"
-        panel.plot(layers, [finding.max for finding in findings], color=color, marker="o", label=f"{name}, largest")
-        panel.plot(layers, [finding.mean for finding in findings], color=color, marker="o", ls=":", label="mean")
-        panel.axhline(findings[0].allowed, color="black", lw=0.8)
+        for what, values, style in (
+            ("largest", [finding.max for finding in findings], "o-"),
+            ("mean", [finding.mean for finding in findings], ".:"),
+        ):
+            panel.plot(values, style, color=f"C{number}", label=f"{name}, {what}")
+    longest = max(models.values(), key=len)
+    panel.set_xticks(range(len(longest)), ["emb.", *range(len(longest) - 1)])
+    allowed = longest[0].allowed
+    for limit, words in ((allowed, "allowed"), (allowed / 10, "allowed for the mean")):
+        panel.axhline(limit, color="black", lw=0.6)
+        panel.text(len(longest) - 1, limit * 1.05, words, fontsize=8, ha="right", va="bottom")
     panel.set_yscale("log")
-    panel.set_xlabel("after layer (0: embeddings)")
+    panel.set_ylim(top=allowed * 2)
+    panel.set_xlabel("after layer")
     panel.set_ylabel("|difference|")
     panel.spines[["top", "right"]].set_visible(False)
-    panel.legend(fontsize=8, ncols=len(models))
+    panel.legend(fontsize=8, ncols=min(3, len(models)), loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False)
     picture.tight_layout()
     picture.savefig(path, dpi=120)
     pyplot.close(picture)

@@ -9,7 +9,7 @@ from references import EPSILON, NO_DROPOUT, NOISE, WEIGHT_DECAY, Outputs, settin
 
 
 class HuggingFace:
-    library = "huggingface"
+    library, packages = "huggingface", ("torch", "transformers")
     obstacle = staticmethod(hugging_face_obstacle)
 
     def __init__(self, architecture, model, head=None):

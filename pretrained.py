@@ -8,7 +8,15 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from checkpoint_files import InputError, is_hugging_face, read_weights, write_json, write_safetensors, zoo_file
+from checkpoint_files import (
+    InputError,
+    is_hugging_face,
+    read_json,
+    read_weights,
+    write_json,
+    write_safetensors,
+    zoo_file,
+)
 from configuration import ConvBertConfig
 from layers import truncated_normal
 
@@ -52,6 +60,10 @@ class ConvBertPretrainedModel(nn.Layer):
     @classmethod
     def read_configs(cls, source, changes):
         """The arguments of the constructor for the checkpoint `source`."""
+        if cls.checkpoint_part == "generator." and os.path.isdir(source):
+            content = read_json(Path(source) / "config.json")
+            if "generator_config" in content:  # a joint checkpoint's
+                return (ConvBertConfig.from_dict(content["generator_config"], **changes),)
         return (ConvBertConfig.from_pretrained(source, **changes),)
 
     def named_weights(self):

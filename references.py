@@ -119,7 +119,7 @@ class Ours(_PaddleModel):
 
 
 class PaddleNLP(_PaddleModel):
-    library, extra = "paddlenlp", {"return_dict": True}
+    library, packages, extra = "paddlenlp", ("paddlenlp",), {"return_dict": True}
 
     @staticmethod
     def obstacle(config, architecture):

@@ -102,6 +102,7 @@ def test_generators_fit_their_discriminators(preset):
         ({"pad_token_id": 60}, "pad_token_id 60 is not in the vocabulary"),
         ({"hidden_act": "swish9"}, "hidden_act 'swish9' is none of gelu"),
         ({"classifier": "mean"}, "classifier 'mean' is unknown"),
+        ({"problem_type": "ranking"}, "problem_type 'ranking' is unknown"),
         ({"label_names": ["a"]}, "2 labels but the names"),
         ({"vocab_size": 0}, "vocab_size must be a whole number from 1"),
     ],
@@ -208,6 +209,31 @@ def test_multiple_choice_takes_any_number_of_choices(choices):
     same(model(inputs_embeds=embeds, attention_mask=ids != 0), logits)
 
 
+def test_the_problem_type_decides_the_loss():
+    logits = paddle.to_tensor([[0.3, -1.0], [2.0, 0.5]])
+    wide = paddle.to_tensor([[1.0, 0.0], [1.0, 1.0]])
+    heads = {None: wide, "multi_label_classification": wide, "regression": wide}
+    losses = {kind: float(build(ConvBertForSequenceClassification, config(problem_type=kind)).loss(logits, labels))
+              for kind, labels in heads.items()}  # fmt: skip
+    assert losses["regression"] == pytest.approx(float(((logits - wide) ** 2).mean()))
+    expected = -(wide * logits.sigmoid().log() + (1 - wide) * (-logits).sigmoid().log()).mean()
+    assert losses[None] == losses["multi_label_classification"] == pytest.approx(float(expected))
+    one = build(ConvBertForSequenceClassification, config(problem_type="single_label_classification"))
+    labels = paddle.to_tensor([0, 1])
+    expected = -float((logits - logits.logsumexp(-1, keepdim=True)).take_along_axis(labels.unsqueeze(1), 1).mean())
+    assert float(one.loss(logits, labels)) == pytest.approx(expected)
+
+
+def test_tied_weights_that_differ_are_refused(tmp_path):
+    build(ConvBertForPretraining, config(), config()).save_pretrained(tmp_path)
+    weights = read_weights(tmp_path)
+    name = "generator.convbert.embeddings.position_embeddings.weight"
+    weights[name] = weights[name] + 1
+    write_safetensors(tmp_path / "model.safetensors", weights)
+    with pytest.raises(InputError, match=r"position_embeddings.weight differs from .*, with which it is one here"):
+        ConvBertForPretraining.from_pretrained(tmp_path)
+
+
 def test_losses():
     ids = tokens(4, 6, padding=0)
     regression = build(ConvBertForSequenceClassification, config(num_labels=1))
@@ -278,12 +304,52 @@ def test_a_row_with_nothing_to_attend_to_is_finite(mask):
     assert bool(build(ConvBertModel)(tokens(2, 5), attention_mask=mask).isfinite().all())
 
 
-def test_mask_conv_padding_makes_padding_invisible():
+def alone_and_in_company():
+    """A sentence of 6 tokens: alone, padded by 1, 7 and 100, and as a row of batches: (ids [B, L], its row) each."""
+    ids = tokens(1, 6, padding=0).numpy()
+    padded = [np.pad(ids, ((0, 0), (0, count))) for count in (1, 7, 100)]
+    batches = []
+    for row, length in [(0, 6), (1, 9), (2, 30)]:
+        others = tokens(3, length, padding=0, seed=row).numpy()
+        others[row] = np.pad(ids[0], (0, length - 6))
+        others[(row + 1) % 3, 3:] = 0
+        batches.append((others, row))
+    return [(ids, 0), *((array, 0) for array in padded), *batches]
+
+
+def sentence(model, ids, row):
+    """Hidden states of the first 6 tokens of a row, and the gradients of a function of them alone."""
+    ids = paddle.to_tensor(ids)
+    hidden = model(ids)[row, :6]
+    taste = paddle.to_tensor(np.random.default_rng(3).normal(size=hidden.shape).astype(hidden.numpy().dtype))
+    (hidden * taste).sum().backward()
+    gradients = {name: weight.grad.numpy() for name, weight in model.named_parameters()}
+    model.clear_gradients(set_to_zero=False)
+    return hidden.numpy(), gradients
+
+
+@pytest.mark.parametrize(
+    ("dtype", "path", "tolerance"),
+    [("float32", "auto", 1e-5), ("float32", "paddle", 1e-5), ("float64", "paddle", 1e-10)],
+)
+@pytest.mark.parametrize("groups", [1, 2])
+def test_with_mask_conv_padding_a_sentence_does_not_depend_on_its_company(monkeypatch, dtype, path, tolerance, groups):
+    monkeypatch.setenv("CONVBERT_KERNELS", path)
+    model = build(ConvBertModel, config(mask_conv_padding=True, max_position_embeddings=110, num_groups=groups))
+    model.to(dtype=dtype)
+    first, *others = [sentence(model, *case) for case in alone_and_in_company()]
+    for hidden, gradients in others:
+        np.testing.assert_allclose(hidden, first[0], rtol=0, atol=tolerance)
+        for name, gradient in gradients.items():
+            scale = max(1.0, np.abs(first[1][name]).max())
+            np.testing.assert_allclose(gradient / scale, first[1][name] / scale, rtol=0, atol=tolerance, err_msg=name)
+
+
+def test_mask_conv_padding_on_the_left():
     ids = tokens(1, 6, padding=0)
     padded = paddle.concat([ids, paddle.zeros([1, 9], "int64")], axis=1)
     left = paddle.concat([paddle.zeros([1, 9], "int64"), ids], axis=1)
     model = build(ConvBertModel, config(mask_conv_padding=True))
-    same(model(padded)[:, :6], model(ids))
     positions = paddle.concat([paddle.zeros([9], "int64"), paddle.arange(6)])
     same(model(left, position_ids=positions)[:, 9:], model(ids))
     differ(build(ConvBertModel)(padded)[:, :6], model(ids))
@@ -476,6 +542,9 @@ def test_joint_checkpoints_load_whole_and_in_parts(tmp_path, caplog):
     discriminator = ConvBertDiscriminator.from_pretrained(tmp_path)
     discriminator.eval()
     same(discriminator(ids), model.discriminator(ids))
+    generator = ConvBertGenerator.from_pretrained(tmp_path)  # of another size
+    generator.eval()
+    same(generator(ids), model.generator(ids))
     assert not caplog.records
     classifier = ConvBertForSequenceClassification.from_pretrained(tmp_path)
     classifier.eval()

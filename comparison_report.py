@@ -1,0 +1,43 @@
+"""What compare.py says of its findings: a table, a report in two files, and where a difference begins."""
+
+import sys
+from pathlib import Path
+
+from checkpoint_files import atomic_file, write_json
+from training import run_facts
+
+
+def table(findings):
+    """Markdown: a row per check, with what came closest to its limit or passed it."""
+    lines = ["| check | compared | worst | mean | max | allowed | |", "| --- | --- | --- | --- | --- | --- | --- |"]
+    groups = {}
+    for finding in findings:
+        groups.setdefault((finding.check, finding.allowed), []).append(finding)
+    for (check, allowed), group in groups.items():
+        worst = max(group, key=lambda finding: (not finding.passed, finding.max))
+        limit = "" if allowed is None else f"{allowed:.0e}" if allowed else "0"
+        verdict = "ok" if worst.passed else "differs"
+        figures = f"{worst.mean:.2e} | {worst.max:.2e} | {limit}"
+        lines.append(f"| {check} | {len(group)} | {worst.part} | {figures} | {verdict} |")
+    return "\n".join(lines)
+
+
+def write_report(path, results, notes, arguments):
+    """All figures as JSON, the tables as Markdown beside it."""
+    path = Path(path).with_suffix(".json")
+    models = {name: [finding._asdict() for finding in findings] for name, findings in results.items()}
+    write_json(path, {"models": models, "notes": notes, **run_facts(), "arguments": arguments})
+    text = "".join(f"## {name}\n\n{table(findings)}\n\n" for name, findings in results.items())
+    text += "".join(f"- {note}\n" for note in notes)
+    with atomic_file(path.with_suffix(".md")) as file:
+        file.write(f"# ConvBERT beside {arguments['reference']}\n\n{text}".encode())
+
+
+def judge(name, findings):
+    """Whether all passed; if not, stderr gets where the difference begins."""
+    failed = [finding for finding in findings if not finding.passed]
+    if failed:
+        begins = next((finding for finding in failed if finding.check == "layers"), failed[0])
+        where = f"{begins.check}, {begins.part}: {begins.max:.2e} (mean {begins.mean:.2e})"
+        print(f"{name}: {len(failed)} of {len(findings)} differ, first {where}", file=sys.stderr)
+    return not failed
