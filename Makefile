@@ -2,10 +2,11 @@
 # make test       everything that runs in a few minutes        make test-slow   the rest
 # make lint       ruff                                          make setup       complete .venv without running anything
 # make bench      speed beside Hugging Face and PaddleNLP: about 10 minutes
+# make newest     a second environment, .venv-newest, with the newest transformers and numpy, and TensorFlow
 PYTHON ?= python3.11
 PIP = -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo setup test test-slow bench lint clean
+.PHONY: demo setup newest test test-slow bench lint clean
 
 .venv/core.stamp: requirements-core.txt constraints.txt
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
@@ -32,12 +33,16 @@ demo: .venv/core.stamp
 
 setup: .venv/full.stamp
 
+newest: .venv-newest/stamp
+
 test: setup
 	.venv/bin/python -m pytest
 
-test-slow: setup .venv-newest/stamp
+test-slow: setup newest
 	.venv-newest/bin/python -m pytest tests/test_modeling.py tests/test_ops.py tests/test_cpu_functions.py tests/test_tokenizer.py \
-	    tests/test_convert.py tests/test_compare.py tests/test_checkpoint_files.py tests/test_training.py
+	    tests/test_convert.py tests/test_numpy_model.py tests/test_checkpoint_files.py tests/test_training.py \
+	    tests/test_tensorflow_checkpoint.py
+	.venv-newest/bin/python -m pytest -m "slow or not slow" tests/test_compare.py
 	.venv/bin/python -m pytest -m slow
 
 bench: setup

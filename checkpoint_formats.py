@@ -48,9 +48,8 @@ def read_checkpoint(source, backbone_only=False):
         parts = _original_parts(original, content, backbone_only)
     else:
         weights = read_weights(source)
-        parts = (_hugging_face_parts if is_hugging_face(weights) else _our_parts)(
-            source, weights, content, backbone_only
-        )
+        read_parts = _hugging_face_parts if is_hugging_face(weights) else _our_parts
+        parts = read_parts(source, weights, content, backbone_only)
     pad_id = {"pad_token_id": tokenizer.pad_token_id} if tokenizer else {}
     configs = [ConvBertConfig.from_dict(content, **pad_id) for _, _, content in parts]
     architecture, weights = parts[0][:2]

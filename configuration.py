@@ -136,30 +136,21 @@ class ConvBertConfig:
                 raise InputError(f"no config.json, and no weight convbert.{name} to tell the model's size by")
             return weights[f"convbert.{name}"].shape
 
-        layer = "encoder.layers.0."
-        (hidden, width), taps = (
-            shape(f"{layer}self_attn.q_proj.weight"),
-            shape(f"{layer}self_attn.key_conv_attn_layer.depthwise.weight")[2],
-        )
-        kind = shape(f"{layer}self_attn.conv_kernel_layer.weight")[1] // taps  # heads of each kind
+        tables = (shape(f"embeddings.{name}_embeddings.weight") for name in ("word", "position", "token_type"))
+        words, positions, types = tables
+        hidden, width = shape("encoder.layers.0.self_attn.q_proj.weight")
+        taps = shape("encoder.layers.0.self_attn.key_conv_attn_layer.depthwise.weight")[2]
+        kind = shape("encoder.layers.0.self_attn.conv_kernel_layer.weight")[1] // taps  # heads of each kind
         heads = hidden * kind // width
-        inner = shape(f"{layer}linear1.weight")
-        words, positions, types = (
-            shape(f"embeddings.{table}_embeddings.weight") for table in ("word", "position", "token_type")
-        )
+        *groups, _, inner = shape("encoder.layers.0.linear1.weight")
+        groups = groups[0] if groups else 1
         return dict(
-            vocab_size=words[0],
-            embedding_size=words[1],
-            max_position_embeddings=positions[0],
-            type_vocab_size=types[0],
-            hidden_size=hidden,
-            conv_kernel_size=taps,
-            num_attention_heads=heads,
-            head_ratio=heads // kind if heads > 1 else 2,  # one head is the same with any ratio above 1
+            vocab_size=words[0], embedding_size=words[1], max_position_embeddings=positions[0],
+            type_vocab_size=types[0], hidden_size=hidden, conv_kernel_size=taps, num_attention_heads=heads,
+            head_ratio=heads // kind if heads > 1 else 2,  # one head computes the same with any ratio
             num_hidden_layers=1 + max(int(name.split(".")[3]) for name in weights if ".encoder.layers." in name),
-            num_groups=inner[0] if len(inner) == 3 else 1,
-            intermediate_size=inner[-1] * (inner[0] if len(inner) == 3 else 1),
-        )
+            num_groups=groups, intermediate_size=inner * groups,
+        )  # fmt: skip
 
     def to_dict(self):
         """The content of config.json, with the keys that PaddleNLP and Hugging Face read."""

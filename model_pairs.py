@@ -8,7 +8,7 @@ import parity
 from checkpoint_files import is_hugging_face, read_weights
 from checkpoint_formats import JOINT, read_checkpoint, write_hugging_face
 from configuration import ConvBertConfig
-from convert import convert, resolve
+from convert import convert
 from hugging_face_reference import HuggingFace
 from references import NO_DROPOUT, NumpyLoops, Ours, PaddleNLP
 
@@ -55,7 +55,11 @@ def random_subject(name, library):
 def stored_subjects(name, source, library, work, notes):
     """The Subject of a checkpoint of any format; of a joint one, two. Folders that are needed are made in `work`."""
     model, _ = read_checkpoint(source)
-    own = resolve(source)
+    plain, work = Path(source, "config.json").is_file(), tempfile.mkdtemp(dir=work)
+    foreign = plain and is_hugging_face(read_weights(source))
+    own = source if plain and not foreign else f"{work}/paddle"
+    if own != source:
+        convert(source, own)
     subjects = []
     for part in [model.discriminator, model.generator] if type(model).__name__ == JOINT else [model]:
         architecture, theirs, title = type(part).__name__, own, name
@@ -67,9 +71,8 @@ def stored_subjects(name, source, library, work, notes):
             if fits:
                 architecture, part = ENCODER, read_checkpoint(source, backbone_only=True)[0]
         if library is HuggingFace and fits:
-            theirs = source
-            if not (Path(source).is_dir() and is_hugging_face(read_weights(source))):
-                theirs = str(Path(work) / architecture)
+            theirs = source if foreign else f"{work}/{architecture}"
+            if not foreign:
                 write_hugging_face(part, None, Path(theirs))
         subjects.append(Subject(title, part.config, architecture, library, own, theirs))
     return subjects

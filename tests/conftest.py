@@ -19,6 +19,16 @@ def needs(*modules):
     return pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)}")
 
 
+class Malicious:
+    """An object whose pickle makes the folder `target` when it is loaded."""
+
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.target),)
+
+
 @pytest.fixture
 def shared():
     """The folder with real data beside the project, or a skip."""

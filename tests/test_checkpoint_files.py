@@ -1,6 +1,5 @@
 import http.server
 import json
-import os
 import pickle
 import socket
 import threading
@@ -8,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import needs
+from conftest import Malicious, needs
 
 import checkpoint_files
 from checkpoint_files import InputError, atomic_file, atomic_folder, download, read_json, read_weights, zoo_file
@@ -85,14 +84,6 @@ def test_shards(tmp_path):
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"x": "../secret.safetensors"}}))
     with pytest.raises(InputError, match="not a plain file name"):
         read_weights(tmp_path)
-
-
-class Malicious:
-    def __init__(self, target):
-        self.target = target
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.target),)
 
 
 @pytest.mark.parametrize("file", ["model_state.pdparams", "pytorch_model.bin"])

@@ -398,3 +398,15 @@ def test_a_folder_with_its_own_head_keeps_it(folder):
 def test_a_missing_library_is_one_line(one_line, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     one_line(compare.main(["--models", "convbert-tiny"]), "--reference hf needs torch: make setup")
+
+
+@needs_hugging_face
+def test_a_published_size_lies_in_paddlenlp_s_cache_without_a_configuration(tmp_path, monkeypatch, capsys):
+    cache = tmp_path / "models/convbert-small"
+    cache.mkdir(parents=True)
+    model = modeling.ConvBertModel(ConvBertConfig(**SETTINGS))
+    paddle.save(dict(model.state_dict()), str(cache / "model_state.pdparams"))
+    (cache / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *map(str, range(2995))]))
+    monkeypatch.setenv("PPNLP_HOME", str(tmp_path))
+    assert compare.main(["--weights", "convbert-small", "--checks", "hidden", "tokenizer"]) == 0
+    assert "| tokenizer |" in capsys.readouterr().out

@@ -1,4 +1,3 @@
-import os
 import pickle
 import signal
 import subprocess
@@ -8,7 +7,7 @@ import time
 import numpy as np
 import paddle
 import pytest
-from conftest import ROOT, needs
+from conftest import ROOT, Malicious, needs
 
 import convert
 import modeling
@@ -393,14 +392,6 @@ def test_multiple_choice_that_reads_the_last_token_is_refused(tmp_path):
     with pytest.raises(InputError, match="reads each text's last token"):
         convert.convert(tmp_path / "hf", tmp_path / "ours")
     assert convert.convert(tmp_path / "hf", tmp_path / "ours", backbone_only=True) == "ConvBertModel"
-
-
-class Malicious:
-    def __init__(self, target):
-        self.target = target
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.target),)
 
 
 @pytest.mark.parametrize("file", ["model_state.pdparams", "pytorch_model.bin"])

@@ -17,7 +17,8 @@ COMMANDS = re.findall(r"```shell\n(.*?)```", README, flags=re.S)
 TRIED = {  # first word that tells a block → test below
     "make demo": "test_the_demo",
     "make setup": "what make test itself begins with",
-    "compare.py": "test_the_comparison",
+    "python compare.py\n": "test_the_comparison",
+    ".venv-newest": "test_the_comparison_with_the_newest_transformers",
     "run_glue.py": "test_the_fine_tune",
     "convert.py": "test_the_conversion",
     "benchmark.py": "test_the_benchmark",
@@ -70,8 +71,18 @@ def test_the_demo():
 @pytest.mark.slow
 @needs("torch", "transformers")
 def test_the_comparison():
-    printed = run(block("compare.py"), HF_ENDPOINT="http://127.0.0.1:9").stdout
+    printed = run(block("python compare.py\n"), HF_ENDPOINT="http://127.0.0.1:9").stdout
     assert len(re.findall(r"max difference: \d\.\d{4}e-0[67]", printed)) == 3
+    assert printed.count("| heads | 6 |") == 3
+
+
+@pytest.mark.slow
+def test_the_comparison_with_the_newest_transformers():
+    command = block(".venv-newest").strip()
+    printed = run(
+        f"{command} --models convbert-tiny --weights random --steps 2", HF_ENDPOINT="http://127.0.0.1:9"
+    ).stdout
+    assert "| training | 1 | 2 losses |" in printed
 
 
 @pytest.mark.slow
@@ -106,5 +117,6 @@ def test_the_conversion(tmp_path):
     settings = dict(hidden_size=32, embedding_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
     transformers.ConvBertModel(transformers.ConvBertConfig(**settings)).save_pretrained(tmp_path / "hf")
     command = block("convert.py").replace("FOLDER_OR_hf:OWNER/NAME", str(tmp_path / "hf"))
-    run(command.replace("FOLDER", str(tmp_path / "ours")))
+    run(command.replace("HF_FOLDER", str(tmp_path / "back")).replace("FOLDER", str(tmp_path / "ours")))
     ConvBertModel.from_pretrained(tmp_path / "ours")
+    transformers.ConvBertModel.from_pretrained(tmp_path / "back")
