@@ -15,6 +15,7 @@ import numpy as np
 from checkpoint_files import write_json
 from command_line import ArgumentParser, script
 from configuration import PRESETS, ConvBertConfig
+from onednn import has_bfloat16
 from peer_process import PEAK_SIZE, PeerProcess
 from peers import PEERS
 
@@ -33,7 +34,8 @@ def parse_args(argv):
         "--modes", nargs="+", default=["infer", "train"], choices=["infer", "train", "glue"],
         help="a forward pass; a training step; training on SST-2's sentences from raw text",
     )  # fmt: skip
-    what.add_argument("--peers", nargs="+", default=list(PEERS)[1:], choices=list(PEERS)[1:], help="to compare with")
+    others = [name for name in PEERS if not name.startswith("ours")]
+    what.add_argument("--peers", nargs="+", default=others, choices=others, help="to compare with")
     what.add_argument("--rounds", type=int, default=5, help="turns of every implementation")
 
     data = parser.add_argument_group("data, for --modes glue")
@@ -137,7 +139,8 @@ def main(argv=None):
     args = parse_args(argv)
     peers = []
     try:
-        for name in ["ours", *args.peers]:
+        own = ["ours", "ours-bf16"] if has_bfloat16() else ["ours"]
+        for name in [*own, *args.peers]:
             peers.append(PeerProcess(name, vars(args)))
             if peers[-1].missing:
                 print(f"{name}: left out, {peers[-1].missing} is not installed", file=sys.stderr)

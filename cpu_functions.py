@@ -1,12 +1,13 @@
 """The CPU fast path of `ops`: the same functions as one forward and one hand-written backward each.
 
-Between the matrix products, which stay with Paddle, run the compiled loops of `cpu_kernels` and `token_kernels`, on the
+Between the matrix products, which are in `products`, run the compiled loops of `cpu_kernels` and `token_kernels` on the
 tensors' own memory: `array` makes a writable numpy view. What backward needs is kept with `save_for_backward`, so that
 recompute can release it. Gradients of gradients are not supported; CONVBERT_KERNELS=paddle has them.
 
 Dimension letters: B batch, L length, N = B·L, H heads of one kind, D head size, K convolution kernel, E hidden size.
 """
 
+import contextvars
 from typing import NamedTuple
 
 import numpy as np
@@ -16,13 +17,14 @@ from paddle.autograd import PyLayer
 import cpu_kernels
 import kernel_compiler
 import token_kernels  # noqa: F401
+from products import matmul, product, product_backward
 
 loops = kernel_compiler.load()
 
 # --------------------------------------------------------------------------------------------------- memory and dropout
 
 
-TYPE_CODES = {paddle.float32: "<f4", paddle.int64: "<i8"}
+TYPE_CODES = {paddle.float32: "<f4", paddle.int64: "<i8", paddle.bfloat16: "<u2"}
 
 
 class _Memory:
@@ -36,7 +38,7 @@ class _Memory:
 
 
 def array(tensor, *shape):
-    """A float32 or int64 tensor's memory, to read and write; of a tensor that is not contiguous, a copy to read."""
+    """A tensor's memory, bfloat16 as bits, to read and write; of a tensor that is not contiguous, a copy to read."""
     return np.asarray(_Memory(_contiguous(tensor), shape or tuple(tensor.shape)))
 
 
@@ -74,32 +76,50 @@ def draw_dropout(rate, training):
     return Dropout(np.uint32(key), np.uint32(other_key), np.uint32(threshold), np.float32(1 / (1 - rate)))
 
 
-# ------------------------------------------------------------------------------------------------------------- products
+# ------------------------------------------------------------------------------------------------------------ precision
 
 
-def _by_group(x, groups):
-    """[N, G·I] → [G, N, I]."""
-    return x.reshape([x.shape[0], groups, -1]).transpose([1, 0, 2])
+class Float32:
+    """How operands of products are kept: as they are. The base of Bfloat16."""
+
+    dtype, loops = "float32", loops
+
+    def operand(self, tensor):
+        """A float32 tensor, contiguous, in the form in which a product takes it."""
+        return _contiguous(tensor)
+
+    def weight(self, *weights):
+        """The operand for a weight, or for several side by side."""
+        return self.operand(weights[0] if len(weights) == 1 else paddle.concat(weights, axis=1))
+
+    def empty(self, *shape):
+        return paddle.empty(shape, self.dtype)
 
 
-def _joined(x):
-    """[G, N, I] → [N, G·I]."""
-    return x.transpose([1, 0, 2]).flatten(1).contiguous()
+class Bfloat16(Float32):
+    """As bfloat16; weights are converted once for the life of this object, as they do not change within a step."""
+
+    dtype = "bfloat16"
+
+    def __init__(self):
+        self.loops = kernel_compiler.load("bfloat16")
+        self._weights = {}
+
+    def operand(self, tensor):
+        narrow = self.empty(*tensor.shape)
+        if tensor.size:
+            loops.narrow(array(tensor, tensor.size), array(narrow, tensor.size))
+        return narrow
+
+    def weight(self, *weights):
+        key = tuple(weight.data_ptr() for weight in weights)
+        if key not in self._weights:
+            self._weights[key] = super().weight(*weights), weights  # which must live as long as their address is known
+        return self._weights[key][0]
 
 
-def product(x, weight):
-    """x [N, in] @ weight [in, out], or [G, in / G, out / G] for G slices: [N, out]."""
-    if weight.ndim == 2:
-        return paddle.matmul(x, weight)
-    return _joined(paddle.matmul(_by_group(x, weight.shape[0]), weight))
-
-
-def product_backward(x, weight, d_out):
-    """Gradients of x and of weight."""
-    if weight.ndim == 2:
-        return paddle.matmul(d_out, weight, transpose_y=True), paddle.matmul(x, d_out, transpose_x=True)
-    x, d_out = _by_group(x, weight.shape[0]), _by_group(d_out, weight.shape[0])
-    return _joined(paddle.matmul(d_out, weight, transpose_y=True)), paddle.matmul(x, d_out, transpose_x=True)
+FLOAT32 = Float32()
+precision = contextvars.ContextVar("precision", default=FLOAT32)  # what the next forward works in
 
 
 # ------------------------------------------------------------------------------------------------------------ functions
@@ -111,7 +131,8 @@ class Linear(PyLayer):
     @staticmethod
     def forward(ctx, x, weight, bias):
         ctx.shape, ctx.needs = x.shape, _needs(x, weight, bias)
-        rows = x.reshape([-1, x.shape[-1]])
+        form = ctx.form = precision.get()
+        rows, weight = form.operand(x.reshape([-1, x.shape[-1]])), form.weight(weight)
         out = product(rows, weight)
         loops.add_bias(array(out), array(bias))
         ctx.save_for_backward(rows, weight)
@@ -123,7 +144,7 @@ class Linear(PyLayer):
         d_out = _rows(d_out)
         sums = _sums(d_out.shape[1])
         loops.column_sums(array(d_out), sums)
-        d_x, d_weight = product_backward(x, weight, d_out)
+        d_x, d_weight = product_backward(x, weight, ctx.form.operand(d_out))
         return _wanted(ctx.needs, d_x.reshape(ctx.shape), d_weight, _summed(sums))
 
 
@@ -197,13 +218,13 @@ def _add_norm(inner, weight, bias, residual, norm_weight, norm_bias, epsilon, dr
     return out, normal, scales
 
 
-def _add_norm_backward(d_out, inner, weight, norm_weight, normal, scales, dropout):
-    """→ gradients of inner, of the residual, and of (weight, bias, norm_weight, norm_bias)."""
-    d_y, d_residual, sums = paddle.empty_like(normal), paddle.empty_like(normal), _sums(3, normal.shape[1])
-    loops.dropout_add_norm_backward(
+def _add_norm_backward(form, d_out, inner, weight, norm_weight, normal, scales, dropout, dtype="float32"):
+    """→ gradients of inner, in `dtype`, of the residual, and of (weight, bias, norm_weight, norm_bias)."""
+    d_y, d_residual, sums = form.empty(*normal.shape), paddle.empty_like(normal), _sums(3, normal.shape[1])
+    form.loops.dropout_add_norm_backward(
         array(normal), array(scales), array(norm_weight), array(d_out), *dropout, array(d_y), array(d_residual), sums
     )
-    d_inner, d_weight = product_backward(inner, weight, d_y)
+    d_inner, d_weight = product_backward(inner, weight, d_y, dtype)
     d_norm_weight, d_norm_bias, d_bias = _summed(sums)
     return d_inner, d_residual, (d_weight, d_bias, d_norm_weight, d_norm_bias)
 
@@ -218,24 +239,27 @@ class FeedForward(PyLayer):
     @staticmethod
     def forward(ctx, x, weight1, bias1, weight2, bias2, norm_weight, norm_bias, epsilon, dropout, differentiable):
         ctx.needs = _needs(x, weight1, bias1, weight2, bias2, norm_weight, norm_bias)
+        form = ctx.form = precision.get()
         ctx.dropout, shape = dropout, x.shape
-        x = _rows(x)
-        before = inner = product(x, weight1)
+        residual = _rows(x)
+        x, weight1, weight2 = form.operand(residual), form.weight(weight1), form.weight(weight2)
+        before = inner = product(x, weight1, form.dtype)
         if differentiable:
-            inner = paddle.empty_like(before)
-            loops.bias_gelu(array(before), array(bias1), array(inner))
+            inner = form.empty(*before.shape)
+            form.loops.bias_gelu(array(before), array(bias1), array(inner))
         else:
-            loops.bias_gelu_in_place(array(inner), array(bias1))
-        out, normal, scales = _add_norm(inner, weight2, bias2, x, norm_weight, norm_bias, epsilon, dropout)
+            form.loops.bias_gelu_in_place(array(inner), array(bias1))
+        out, normal, scales = _add_norm(inner, weight2, bias2, residual, norm_weight, norm_bias, epsilon, dropout)
         ctx.save_for_backward(x, weight1, before, bias1, inner, weight2, norm_weight, normal, scales)
         return out.reshape(shape)
 
     @staticmethod
     def backward(ctx, d_out):
         x, weight1, before, bias1, inner, weight2, *norm = ctx.saved_tensor()
-        d_inner, d_residual, d_tail = _add_norm_backward(_rows(d_out), inner, weight2, *norm, ctx.dropout)
+        form, rows = ctx.form, _rows(d_out)
+        d_inner, d_residual, d_tail = _add_norm_backward(form, rows, inner, weight2, *norm, ctx.dropout, form.dtype)
         sums = _sums(before.shape[1])
-        loops.bias_gelu_backward(array(before), array(bias1), array(d_inner), sums)
+        form.loops.bias_gelu_backward(array(before), array(bias1), array(d_inner), sums)
         d_x, d_weight1 = product_backward(x, weight1, d_inner)
         loops.add(array(d_x), array(d_residual))
         return _wanted(ctx.needs, d_x.reshape(d_out.shape), d_weight1, _summed(sums), *d_tail)
@@ -259,14 +283,16 @@ class MixedAttention(PyLayer):
             x, query_weight, query_bias, key_weight, key_bias, value_weight, value_bias, conv_weight, conv_bias,
             depthwise, pointwise, span_bias, kernel_weight, kernel_bias, out_weight, out_bias, norm_weight, norm_bias,
         )  # fmt: skip
+        form = ctx.form = precision.get()
         batch, length, hidden = x.shape
         width = query_weight.shape[1]  # H·D
         size = width // heads
-        rows = x.reshape([-1, hidden])
+        residual = x.reshape([-1, hidden])
+        rows = form.operand(residual)
         by_head = [batch, length, -1, size]
 
         # Query, key, value and convolution value as one product.
-        weight = paddle.concat([query_weight, key_weight, value_weight, conv_weight], axis=1)
+        weight = form.weight(query_weight, key_weight, value_weight, conv_weight)
         bias = np.concatenate([array(b) for b in (query_bias, key_bias, value_bias, conv_bias)])
         projections = product(rows, weight).reshape(by_head)  # [B, L, 4·H, D]
 
@@ -275,61 +301,62 @@ class MixedAttention(PyLayer):
         local = x if real is None else x * real
         filtered = _empty(*x.shape)
         loops.depthwise_conv(array(local), _tap_rows(depthwise), False, array(filtered))
-        filtered = filtered.reshape([-1, hidden])
-        span = paddle.matmul(filtered, pointwise, transpose_y=True)  # [N, H·D]
+        filtered, pointwise = form.operand(filtered.reshape([-1, hidden])), form.weight(pointwise)
+        span = matmul(filtered, pointwise, transpose_b=True)  # [N, H·D]
 
         ones = np.ones(len(rows), np.float32) if real is None else array(real, len(rows))
-        query, key, value = (_empty(batch, heads, length, size) for _ in range(3))
-        both = paddle.empty_like(span)  # query · span-aware key
-        loops.split_heads(
+        query, key, value = (form.empty(batch, heads, length, size) for _ in range(3))
+        both = form.empty(*span.shape)  # query · span-aware key
+        form.loops.split_heads(
             array(projections), bias, array(span), array(span_bias), ones, np.float32(size**-0.5), array(query),
             array(key), array(value), array(both),
         )  # fmt: skip
 
         # Span-based dynamic convolution into one half of `mixed`, self-attention into the other.
         mixed = _empty(batch, length, 2 * heads, size)
-        kernels = paddle.matmul(both, kernel_weight).reshape([batch, length, heads, -1])  # [B, L, H, K]
+        kernel_weight = form.weight(kernel_weight)
+        kernels = matmul(both, kernel_weight).reshape([batch, length, heads, -1])  # [B, L, H, K]
         loops.bias_softmax(array(kernels, len(rows), heads, taps), array(kernel_bias, heads, taps))
         loops.dynamic_conv(array(projections), array(kernels), array(mixed))
-        probabilities = paddle.matmul(query, key, transpose_y=True)  # [B, H, L, L]
+        probabilities = matmul(query, key, transpose_b=True)  # [B, H, L, L]
         kept = probabilities
-        if attention_dropout.threshold:
-            kept = paddle.empty_like(probabilities)
-            loops.softmax_dropout(array(probabilities), array(mask), *attention_dropout, array(kept))
+        if attention_dropout.threshold or form is not FLOAT32:
+            kept = form.empty(*probabilities.shape)
+            form.loops.softmax_dropout(array(probabilities), array(mask), *attention_dropout, array(kept))
         else:
             loops.softmax(array(probabilities), array(mask))
-        loops.merge_heads(array(paddle.matmul(kept, value)), array(mixed))
+        loops.merge_heads(array(matmul(kept, value)), array(mixed))
 
-        mixed = mixed.reshape([-1, 2 * width])
-        out, *norm = _add_norm(mixed, out_weight, out_bias, rows, norm_weight, norm_bias, epsilon, dropout)
+        mixed, out_weight = form.operand(mixed.reshape([-1, 2 * width])), form.weight(out_weight)
+        out, *norm = _add_norm(mixed, out_weight, out_bias, residual, norm_weight, norm_bias, epsilon, dropout)
         ctx.dropouts = attention_dropout, dropout
         ctx.save_for_backward(
-            x, real, local, weight, projections, depthwise, filtered, pointwise, span, query, key, value, both, kernels,
-            kernel_weight, probabilities, kept, mixed, out_weight, norm_weight, *norm,
+            rows, real, local, weight, projections, depthwise, filtered, pointwise, span, query, key, value, both,
+            kernels, kernel_weight, probabilities, kept, mixed, out_weight, norm_weight, *norm,
         )  # fmt: skip
         return out.reshape(x.shape)
 
     @staticmethod
     def backward(ctx, d_out):
         (
-            x, real, local, weight, projections, depthwise, filtered, pointwise, span, query, key, value, both, kernels,
-            kernel_weight, probabilities, kept, mixed, out_weight, *norm,
+            rows, real, local, weight, projections, depthwise, filtered, pointwise, span, query, key, value, both,
+            kernels, kernel_weight, probabilities, kept, mixed, out_weight, *norm,
         ) = ctx.saved_tensor()  # fmt: skip
-        attention_dropout, dropout = ctx.dropouts
+        form, (attention_dropout, dropout) = ctx.form, ctx.dropouts
         batch, length, heads, taps = kernels.shape
-        hidden, width = x.shape[-1], span.shape[1]
+        hidden, width = rows.shape[-1], span.shape[1]
         ones = np.ones(batch * length, np.float32) if real is None else array(real, batch * length)
 
-        d_mixed, d_x, d_tail = _add_norm_backward(_rows(d_out), mixed, out_weight, *norm, dropout)
+        d_mixed, d_x, d_tail = _add_norm_backward(form, _rows(d_out), mixed, out_weight, *norm, dropout)
         d_mixed = d_mixed.reshape([batch, length, 2 * heads, -1])
 
         # Self-attention.
-        d_context = paddle.empty_like(query)
-        loops.take_heads(array(d_mixed), array(d_context))
-        d_value = paddle.matmul(kept, d_context, transpose_x=True)
-        d_scores = paddle.matmul(d_context, value, transpose_y=True)
-        loops.softmax_dropout_backward(array(probabilities), *attention_dropout, array(d_scores))
-        d_query, d_key = paddle.matmul(d_scores, key), paddle.matmul(d_scores, query, transpose_x=True)
+        d_context = form.empty(*query.shape)
+        form.loops.take_heads(array(d_mixed), array(d_context))
+        d_value = matmul(kept, d_context, transpose_a=True)
+        d_scores = matmul(d_context, value, transpose_b=True, dtype=form.dtype)
+        form.loops.softmax_dropout_backward(array(probabilities), *attention_dropout, array(d_scores))
+        d_query, d_key = matmul(d_scores, key), matmul(d_scores, query, transpose_a=True)
 
         # Span-based dynamic convolution.
         d_projections, d_logits = paddle.empty_like(projections), paddle.empty_like(kernels)
@@ -339,17 +366,17 @@ class MixedAttention(PyLayer):
         d_logits = d_logits.reshape([-1, heads * taps])
         kernel_sums = _sums(heads * taps)
         loops.column_sums(array(d_logits), kernel_sums)
-        d_both, d_kernel_weight = product_backward(both, kernel_weight, d_logits)
-        d_span, bias_sums = paddle.empty_like(span), _sums(5, width)
-        loops.join_gradients(
+        d_both, d_kernel_weight = product_backward(both, kernel_weight, form.operand(d_logits))
+        d_span, bias_sums = form.empty(*span.shape), _sums(5, width)
+        form.loops.join_gradients(
             array(projections), array(span), array(d_query), array(d_key), array(d_value), array(d_both), ones,
             query.shape[-1] ** -0.5, array(d_projections), array(d_span), bias_sums,
         )  # fmt: skip
         *d_biases, d_span_bias = _summed(bias_sums)
 
         # The span-aware key and the four projections: both add to the gradient of x, which holds the residual's.
-        d_filtered = paddle.matmul(d_span, pointwise)
-        d_pointwise = paddle.matmul(d_span, filtered, transpose_x=True)
+        d_filtered = matmul(d_span, pointwise)
+        d_pointwise = matmul(d_span, filtered, transpose_a=True)
         shape = batch, length, hidden
         tap_sums = _sums(taps, hidden)
         loops.depthwise_conv_backward(array(local), array(d_filtered, *shape), tap_sums)
@@ -357,13 +384,14 @@ class MixedAttention(PyLayer):
         loops.depthwise_conv(array(d_filtered, *shape), _tap_rows(depthwise, True), True, array(d_local, *shape))
         if real is not None:
             d_x += d_local * real.reshape([-1, 1])
-        d_rows, d_weight = product_backward(x.reshape([-1, hidden]), weight, d_projections.reshape([-1, 4 * width]))
+        d_projections = form.operand(d_projections.reshape([-1, 4 * width]))
+        d_rows, d_weight = product_backward(rows, weight, d_projections)
         loops.add(array(d_x), array(d_rows))
 
         d_depthwise = paddle.to_tensor(tap_sums.sum(axis=0).T[:, None])  # [E, 1, K]
         d_projected = [gradient for pair in zip(d_weight.split(4, axis=1), d_biases, strict=True) for gradient in pair]
         convolution = d_depthwise, d_pointwise, d_span_bias, d_kernel_weight, _summed(kernel_sums)
-        gradients = _wanted(ctx.needs, d_x.reshape(x.shape), *d_projected, *convolution, *d_tail)
+        gradients = _wanted(ctx.needs, d_x.reshape(shape), *d_projected, *convolution, *d_tail)
         # Neither mask nor `real` gets one.
         return gradients[0], None, *(() if real is None else (None,)), *gradients[1:]
 

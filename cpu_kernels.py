@@ -2,7 +2,7 @@
 
 Every kernel takes C-contiguous float32 arrays, writes into arrays of its caller, splits its work over numba's threads,
 and gives the same bits for any number of them: sums over rows are added up in a fixed number of parts. NaN and Inf
-propagate.
+propagate. Some come in a second version in which the operands of the neighbouring products are bfloat16.
 
 Dimension letters: N rows (B·L tokens), B batch, L length, H heads of one kind, K convolution kernel, E features,
 P parts.
@@ -12,7 +12,7 @@ import numpy as np
 from numba import carray, prange, types
 from numba.extending import intrinsic
 
-from kernel_compiler import DROPOUT, F1, F2, F3, F4, I1, PARTS, inline, kernel, part_of
+from kernel_compiler import B2, B4, DROPOUT, F1, F2, F3, F4, I1, PARTS, inline, kernel, part_of, read, written
 
 BLOCK = 2**14  # elements of a parameter that one thread updates at a time
 
@@ -85,27 +85,27 @@ def add_bias(x, bias):
             row[e] += bias[e]
 
 
-@kernel(F2, F1, F2)
+@kernel(F2, F1, F2, bfloat16=(B2, F1, B2))
 def bias_gelu(x, bias, out):
     """out = gelu(x [N, E] + bias), the exact one."""
     for n in prange(x.shape[0]):
         row, result = x[n], out[n]
         for e in range(row.size):
-            value = row[e] + bias[e]
-            result[e] = value * _normal(value)[1]
+            value = read(row[e]) + bias[e]
+            result[e] = written(result, value * _normal(value)[1])
 
 
-@kernel(F2, F1)
+@kernel(F2, F1, bfloat16=(B2, F1))
 def bias_gelu_in_place(x, bias):
     """x [N, E] becomes gelu(x + bias): for inference, which keeps nothing."""
     for n in prange(x.shape[0]):
         row = x[n]
         for e in range(row.size):
-            value = row[e] + bias[e]
-            row[e] = value * _normal(value)[1]
+            value = read(row[e]) + bias[e]
+            row[e] = written(row, value * _normal(value)[1])
 
 
-@kernel(F2, F1, F2, F2)
+@kernel(F2, F1, F2, F2, bfloat16=(B2, F1, B2, F2))
 def bias_gelu_backward(x, bias, gradient, d_bias):
     """gradient [N, E] of gelu(x + bias) becomes that of x; d_bias [P, E] gets its partial sums over rows."""
     for part in prange(PARTS):
@@ -115,10 +115,10 @@ def bias_gelu_backward(x, bias, gradient, d_bias):
         for n in range(first, last):
             row, result = x[n], gradient[n]
             for e in range(row.size):
-                value = row[e] + bias[e]
+                value = read(row[e]) + bias[e]
                 density, distribution = _normal(value)
-                d = result[e] * (distribution + value * density)
-                result[e] = d
+                d = read(result[e]) * (distribution + value * density)
+                result[e] = written(result, d)
                 total[e] += d
 
 
@@ -142,6 +142,14 @@ def add(x, y):
         row, other = x[n], y[n]
         for e in range(row.size):
             row[e] += other[e]
+
+
+@kernel(F1, "uint16[::1]")
+def narrow(x, out):
+    """out = x in bfloat16."""
+    for start in prange((x.size + BLOCK - 1) // BLOCK):
+        for i in range(start * BLOCK, min((start + 1) * BLOCK, x.size)):
+            out[i] = written(out, x[i])
 
 
 # ------------------------------------------------------------------------------------------------ dropout and LayerNorm
@@ -202,7 +210,7 @@ def dropout_add_norm(x, bias, residual, weight, shift, epsilon, key, other_key, 
         scales[n] = _normalise(row, weight, shift, epsilon, out[n])
 
 
-@kernel(F2, F1, F1, F2, *DROPOUT, F2, F2, F3)
+@kernel(F2, F1, F1, F2, *DROPOUT, F2, F2, F3, bfloat16=(F2, F1, F1, F2, *DROPOUT, B2, F2, F3))
 def dropout_add_norm_backward(normal, scales, weight, d_out, key, other_key, threshold, gain, d_x, d_residual, sums):
     """d_x and d_residual [N, E]; sums [P, 3, E] gets partial sums of the gradients of weight, shift and bias."""
     for part in prange(PARTS):
@@ -216,7 +224,7 @@ def dropout_add_norm_backward(normal, scales, weight, d_out, key, other_key, thr
             d_bias = total[2]
             for e in range(d_row.size):
                 d = d_row[e] * gain if _kept(start + e, key, other_key, threshold) else np.float32(0.0)
-                result[e] = d
+                result[e] = written(result, d)
                 d_bias[e] += d
 
 
@@ -308,7 +316,7 @@ def softmax(scores, mask):
         _softmax(scores[b, h, position], mask[b % mask.shape[0], h % mask.shape[1], position % mask.shape[2]])
 
 
-@kernel(F4, F4, *DROPOUT, F4)
+@kernel(F4, F4, *DROPOUT, F4, bfloat16=(F4, F4, *DROPOUT, B4))
 def softmax_dropout(scores, mask, key, other_key, threshold, gain, out):
     """As softmax, and out = dropout(scores)."""
     heads, length = scores.shape[1:3]
@@ -319,10 +327,10 @@ def softmax_dropout(scores, mask, key, other_key, threshold, gain, out):
         start = i * row.size
         for j in range(row.size):
             kept = _kept(start + j, key, other_key, threshold)
-            result[j] = row[j] * gain if kept else np.float32(0.0)
+            result[j] = written(result, row[j] * gain if kept else np.float32(0.0))
 
 
-@kernel(F4, *DROPOUT, F4)
+@kernel(F4, *DROPOUT, F4, bfloat16=(F4, *DROPOUT, B4))
 def softmax_dropout_backward(probabilities, key, other_key, threshold, gain, d_out):
     """d_out [B, H, L, L] of the dropped probabilities becomes the gradient of the scores."""
     heads, length = d_out.shape[1:3]
@@ -333,11 +341,11 @@ def softmax_dropout_backward(probabilities, key, other_key, threshold, gain, d_o
         mean = np.float32(0.0)
         for j in range(row.size):
             kept = _kept(start + j, key, other_key, threshold)
-            d = gradient[j] * gain if kept else np.float32(0.0)
-            gradient[j] = d
+            d = read(gradient[j]) * gain if kept else np.float32(0.0)
+            gradient[j] = written(gradient, d)
             mean += d * row[j]
         for j in range(row.size):
-            gradient[j] = row[j] * (gradient[j] - mean)
+            gradient[j] = written(gradient, row[j] * (read(gradient[j]) - mean))
 
 
 # ------------------------------------------------------------------------------------------------------------ optimizer

@@ -1,7 +1,7 @@
 """How the CPU loops are compiled: registered by `kernel`, compiled or taken from numba's cache by `load`.
 
 numba's cache notices a change of the file that a kernel is written in, not of another one that it uses: after changing
-`part_of` or a constant here, `make clean`.
+`part_of`, `read` or a constant here, `make clean`.
 """
 
 import ctypes
@@ -12,7 +12,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import paddle
-from numba import config, njit
+from numba import config, njit, types
+from numba.extending import overload
 from tqdm import tqdm
 
 # "nnan" and "ninf" are left out on purpose: with them a NaN would be optimised away.
@@ -20,17 +21,24 @@ FAST_MATH = {"reassoc", "contract", "arcp", "nsz", "afn"}
 PARTS = 32  # partial sums over rows: enough for any machine's threads to share, few enough to be cheap
 
 F1, F2, F3, F4 = "float32[::1]", "float32[:,::1]", "float32[:,:,::1]", "float32[:,:,:,::1]"
+B2, B3, B4 = "uint16[:,::1]", "uint16[:,:,::1]", "uint16[:,:,:,::1]"  # bfloat16
 I1 = "int64[::1]"
 DROPOUT = "uint32", "uint32", "uint32", "float32"  # cpu_functions.Dropout
 
-_kernels = []  # of (Python function, numba signature)
+_kernels = {"float32": [], "bfloat16": []}  # of (Python function, numba signature)
 
 
-def kernel(*types):
-    """Registers a loop to be compiled for exactly these argument types."""
+def kernel(*signature, bfloat16=None):
+    """Registers a loop to be compiled for exactly these argument types.
+
+    bfloat16: other types for a second version, whose arrays of bfloat16 are bits as uint16; the loop reads them with
+    `read` and writes what `written` makes.
+    """
 
     def register(function):
-        _kernels.append((function, f"void({', '.join(types)})"))
+        _kernels["float32"].append((function, f"void({', '.join(signature)})"))
+        if bfloat16:
+            _kernels["bfloat16"].append((function, f"void({', '.join(bfloat16)})"))
         return function
 
     return register
@@ -39,14 +47,45 @@ def kernel(*types):
 inline = njit(fastmath=FAST_MATH, error_model="numpy")
 
 
+def read(element):
+    """An element of an array as float32."""
+
+
+@overload(read, jit_options={"fastmath": FAST_MATH})
+def _read(element):
+    if element == types.uint16:
+        return lambda element: np.uint32(np.uint32(element) << np.uint32(16)).view(np.float32)
+    return lambda element: element
+
+
+def written(array, value):
+    """float32 `value` as an element of `array`: for bfloat16 rounded to the nearest, ties to even; NaN stays NaN."""
+
+
+@overload(written, jit_options={"fastmath": FAST_MATH})
+def _written(array, value):
+    if array.dtype == types.uint16:
+        return lambda array, value: _rounded(value)
+    return lambda array, value: value
+
+
+@inline
+def _rounded(value):
+    bits = np.float32(value).view(np.uint32)
+    odd = np.uint32(np.uint32(bits >> np.uint32(16)) & np.uint32(1))
+    upper = np.uint16(np.uint32(np.uint32(bits + np.uint32(0x7FFF)) + odd) >> np.uint32(16))
+    return upper if value == value else np.uint16(0x7FC0)
+
+
 @inline
 def part_of(part, rows):
     """First and last + 1 of the rows that belong to one of PARTS parts."""
     return part * rows // PARTS, (part + 1) * rows // PARTS
 
 
-def load():
-    """The compiled kernels as attributes. What no cache holds is compiled, with a progress line on stderr.
+@functools.cache
+def load(version="float32"):
+    """The compiled kernels of that version as attributes. What no cache holds is compiled, with a progress line.
 
     Raises RuntimeError, ValueError or OSError where kernels can't be used: no writable folder for the cache, or no
     threading layer that bears calls from several Python threads.
@@ -56,9 +95,11 @@ def load():
     compile_for = functools.partial(
         njit, parallel=True, cache=True, fastmath=FAST_MATH, error_model="numpy", nogil=True
     )
-    for function, signature in tqdm(_kernels, "compiling CPU loops, once", delay=2, leave=False, file=sys.stderr):
+    kernels = _kernels[version]
+    for function, signature in tqdm(kernels, "compiling CPU loops, once", delay=2, leave=False, file=sys.stderr):
         setattr(compiled, function.__name__, compile_for(signature)(function))
-    compiled.add_bias(np.zeros((1, 1), np.float32), np.zeros(1, np.float32))  # starts the threads, or raises
+    if version == "float32":
+        compiled.add_bias(np.zeros((1, 1), np.float32), np.zeros(1, np.float32))  # starts the threads, or raises
     return compiled
 
 

@@ -10,6 +10,7 @@ The definitions never read shapes at run time, so that they also work under `pad
 length.
 """
 
+import contextlib
 import functools
 import logging
 import os
@@ -18,6 +19,7 @@ from typing import NamedTuple
 import paddle
 import paddle.nn.functional as F
 
+import onednn
 from checkpoint_files import InputError
 
 logger = logging.getLogger("convbert")
@@ -61,6 +63,38 @@ def _cpu_functions():
         logger.warning("slower: compiled CPU loops can't be used here (%s)", problem)
         return None
     return cpu_functions
+
+
+@contextlib.contextmanager
+def bfloat16():
+    """A context in which the fast path's products work in bfloat16: forward, and the backward of what ran in it.
+
+    A weight is converted once, when it is first used: after an optimizer's step open another one. Raises InputError
+    where that is impossible.
+    """
+    if reason := bfloat16_obstacle():
+        raise InputError(f"bfloat16 on a CPU: {reason}")
+    functions = _cpu_functions()
+    token = functions.precision.set(functions.Bfloat16())
+    try:
+        yield
+    finally:
+        functions.precision.reset(token)
+
+
+def bfloat16_obstacle():
+    """Why `bfloat16` can't be opened here; None if it can."""
+    if not onednn.has_bfloat16():
+        return "this processor has no instructions for it (avx512_bf16 or amx_bf16)"
+    if not kernels_wanted():
+        return "CONVBERT_KERNELS=paddle has none"
+    if _cpu_functions() is None:
+        return "it needs the compiled loops"
+    try:
+        onednn.library()
+    except OSError as error:
+        return str(error)
+    return None
 
 
 # ----------------------------------------------------------------------------------------------------- small functions

@@ -72,6 +72,32 @@ class Ours:
             self.train(inputs, paddle.to_tensor(labels[indices]))
 
 
+class OursBfloat16(Ours):
+    """The same with bfloat16 products."""
+
+    precision = "bfloat16"
+
+    def matrix_product(self, size):
+        import paddle
+
+        from products import matmul
+
+        a, b = (paddle.randn([size, size]).astype("bfloat16") for _ in range(2))
+        return lambda: matmul(a, b)
+
+    def infer(self):
+        import ops
+
+        with ops.bfloat16():
+            super().infer()
+
+    def train(self, inputs=None, labels=None):
+        import ops
+
+        with ops.bfloat16():
+            super().train(inputs, labels)
+
+
 class HuggingFace:
     """transformers on PyTorch, with PyTorch's fused AdamW."""
 
@@ -197,6 +223,7 @@ class PaddleNLPTuned(PaddleNLP):
 
 PEERS = {
     "ours": Ours,
+    "ours-bf16": OursBfloat16,
     "hf": HuggingFace,
     "hf-compile": HuggingFaceCompiled,
     "hf-bf16": HuggingFaceBfloat16,

@@ -55,6 +55,8 @@ def parse_args(argv):
     training.add_argument("--warmup_steps", type=int, default=0, help="steps that warm up; overrides the share")
     training.add_argument("--weight_decay", type=float, default=0.0, help="decay of all but biases and norms")
     training.add_argument("--adam_epsilon", type=float, default=1e-6, help="epsilon of AdamW")
+    training.add_argument("--amp", choices=["O1"], help="matrix products in --amp_dtype, everything else in float32")
+    training.add_argument("--amp_dtype", choices=["bfloat16"], default="bfloat16", help="type for --amp")
     training.add_argument("--bucket", action=flag, default=True, help="batches of texts of similar length")
     training.add_argument("--seed", type=int, default=42, help="starting point of everything random")
 
@@ -162,8 +164,8 @@ def task_loss(task, logits, labels):
     return F.mse_loss(logits.squeeze(-1), labels) if task.is_regression else F.cross_entropy(logits, labels)
 
 
-def evaluate(model, task, split, batch_size):
-    """Loss averaged over all examples of a split, and its scores."""
+def evaluate(model, task, split, batch_size, precision):
+    """Loss averaged over all examples of a split, and its scores; `precision` opens the context in which it runs."""
     import paddle
 
     from training import batches_by_length
@@ -171,7 +173,7 @@ def evaluate(model, task, split, batch_size):
     model.eval()
     total = 0.0
     predictions = np.empty_like(split.labels)
-    with paddle.no_grad():
+    with paddle.no_grad(), precision():
         for indices in batches_by_length(split.lengths, batch_size):
             inputs, labels = split.batch(indices)
             logits = model(**inputs)
@@ -181,14 +183,14 @@ def evaluate(model, task, split, batch_size):
     return total / len(split), score(task, predictions, split.labels)
 
 
-def evaluate_all(model, task, dev, batch_size):
+def evaluate_all(model, task, dev, batch_size, precision):
     """Evaluates every dev split (MNLI has two) and prints the published line. Returns split → loss and scores."""
     from training import log
 
     start = time.time()
     results, line = {}, ""
     for name, split in dev.items():
-        loss, scores = evaluate(model, task, split, batch_size)
+        loss, scores = evaluate(model, task, split, batch_size, precision)
         results[name] = {"loss": loss, **scores}
         line += f"eval loss: {loss:f}, {format_scores(scores)}"
     log(f"{line}eval done total : {time.time() - start} s")
@@ -200,8 +202,8 @@ def main_score(task, results):
     return float(np.mean([scores[task.main_metric] for scores in results.values()]))
 
 
-def train(args, task, model, tokenizer, train_split, dev, output, stopped=None):
-    """The loop, from the start or from the folder of a `stopped` run.
+def train(args, task, model, tokenizer, train_split, dev, output, precision, stopped=None):
+    """The loop, from the start or from the folder of a `stopped` run; `precision` opens the context of a step.
 
     Returns the run's state: step, every evaluation, the best one's step and score, seconds spent.
     """
@@ -226,8 +228,9 @@ def train(args, task, model, tokenizer, train_split, dev, output, stopped=None):
             batches = shuffled_batches(train_split.lengths, args.batch_size, args.seed, epoch, args.bucket)
         inputs, labels = train_split.batch(batches[batch])
         seed_step(args.seed, step)
-        loss = task_loss(task, model(**inputs), labels)
-        loss.backward()
+        with precision():
+            loss = task_loss(task, model(**inputs), labels)
+            loss.backward()
         optimizer.step()
         optimizer.clear_grad()
         schedule.step()
@@ -245,7 +248,7 @@ def train(args, task, model, tokenizer, train_split, dev, output, stopped=None):
                 )
             logged_step, clock = step, time.time()
         if last or step % args.save_steps == 0:
-            results = evaluate_all(model, task, dev, args.batch_size)
+            results = evaluate_all(model, task, dev, args.batch_size, precision)
             state["step"] = step
             state["eval_seconds"] += time.time() - clock
             state["evaluations"].append({"step": step, **results})
@@ -273,9 +276,10 @@ def main(argv=None):
     import paddle
 
     from convert import fetch, resolve
-    from training import choose_device, prepare_output, run_facts
+    from training import choose_device, choose_precision, prepare_output, run_facts
 
     args.device = choose_device(args.device, args.verbose)
+    precision = choose_precision(args.amp, args.amp_dtype, args.device, args.model_type)
     paddle.seed(args.seed)
     output = prepare_output(args.output_dir, args.resume, args.overwrite)
     stopped = output / "last" if args.resume and (output / "last").is_dir() else None
@@ -295,11 +299,11 @@ def main(argv=None):
     dev = {split: encoded(split) for split in task.dev_splits}
     if args.do_train:
         train_split = encoded("train")
-        state = train(args, task, model, tokenizer, train_split, dev, output, stopped)
+        state = train(args, task, model, tokenizer, train_split, dev, output, precision, stopped)
         trained = state["step"] * args.batch_size
         state["examples_per_second"] = trained / max(state["train_seconds"], 1e-9)
     else:
-        results = evaluate_all(model, task, dev, args.batch_size)
+        results = evaluate_all(model, task, dev, args.batch_size, precision)
         state = dict(step=0, evaluations=[{"step": 0, **results}], best_step=0, best_score=main_score(task, results))
     write_json(output / "results.json", {"task": task.name, **state, **run_facts(), "arguments": vars(args)})
     print(

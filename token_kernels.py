@@ -9,7 +9,7 @@ E features, P parts.
 import numpy as np
 from numba import prange
 
-from kernel_compiler import F1, F2, F3, F4, I1, PARTS, inline, kernel, part_of
+from kernel_compiler import B2, B4, F1, F2, F3, F4, I1, PARTS, inline, kernel, part_of, written
 
 # ---------------------------------------------------------------------------------------------------------- convolution
 # Taps are taken three at a time, so that a row of results is loaded and stored a third as often. Rows are named by
@@ -145,7 +145,9 @@ def dynamic_conv_backward(projections, kernels, d_out, real, d_logits, d_project
 # ---------------------------------------------------------------------------------------------------------------- heads
 
 
-@kernel(F4, F1, F2, F1, F1, "float32", F4, F4, F4, F2)
+@kernel(
+    F4, F1, F2, F1, F1, "float32", F4, F4, F4, F2, bfloat16=(F4, F1, F2, F1, F1, "float32", B4, B4, B4, B2)
+)  # fmt: skip
 def split_heads(projections, bias, span, span_bias, real, scale, query, key, value, product):
     """From projections [B, L, 4·H, D] without bias [4·H·D] to heads.
 
@@ -164,23 +166,25 @@ def split_heads(projections, bias, span, span_bias, real, scale, query, key, val
                 s = span[n, first + d] + span_bias[first + d]
                 row[d] = q
                 span[n, first + d] = s
-                result[d] = q * scale
-                product[n, first + d] = q * s
+                result[d] = written(result, q * scale)
+                product[n, first + d] = written(product, q * s)
             first += heads * width
             row, result = projections[b, position, heads + h], key[b, h, position]
             for d in range(width):
-                result[d] = row[d] + bias[first + d]
+                result[d] = written(result, row[d] + bias[first + d])
             first += heads * width
             row, result = projections[b, position, 2 * heads + h], value[b, h, position]
             for d in range(width):
-                result[d] = row[d] + bias[first + d]
+                result[d] = written(result, row[d] + bias[first + d])
             first += heads * width
             row = projections[b, position, 3 * heads + h]
             for d in range(width):
                 row[d] = (row[d] + bias[first + d]) * real[n]
 
 
-@kernel(F4, F2, F4, F4, F4, F2, F1, "float32", F4, F2, F3)
+@kernel(
+    F4, F2, F4, F4, F4, F2, F1, "float32", F4, F2, F3, bfloat16=(F4, F2, F4, F4, F4, F2, F1, "float32", F4, B2, F3)
+)  # fmt: skip
 def join_gradients(projections, span, d_query, d_key, d_value, d_product, real, scale, d_projections, d_span, sums):
     """The backward of split_heads: all of d_projections but the convolution values, which are there already.
 
@@ -203,7 +207,7 @@ def join_gradients(projections, span, d_query, d_key, d_value, d_product, real, 
                     dq = gradient[d] * scale + from_product * span[n, first + d]
                     ds = from_product * query[d]
                     row[d] = dq
-                    d_span[n, first + d] = ds
+                    d_span[n, first + d] = written(d_span, ds)
                     total[0, first + d] += dq
                     total[4, first + d] += ds
                 gradient, row = d_key[b, h, position], d_projections[b, position, heads + h]
@@ -231,7 +235,7 @@ def merge_heads(x, out):
                 target[d] = source[d]
 
 
-@kernel(F4, F4)
+@kernel(F4, F4, bfloat16=(F4, B4))
 def take_heads(x, out):
     """The first H of x [B, L, 2·H, D] → out [B, H, L, D]."""
     heads, length = out.shape[1:3]
@@ -240,7 +244,7 @@ def take_heads(x, out):
         for h in range(heads):
             source, target = x[b, position, h], out[b, h, position]
             for d in range(source.size):
-                target[d] = source[d]
+                target[d] = written(target, source[d])
 
 
 # ----------------------------------------------------------------------------------------------------------- embeddings

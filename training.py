@@ -4,6 +4,7 @@ Nothing here keeps hidden state. The order of the data depends on (seed, epoch) 
 (seed, step) alone, so a checkpoint needs no generator state: step, weights and optimizer say everything.
 """
 
+import contextlib
 import platform
 import resource
 import sys
@@ -33,6 +34,26 @@ def choose_device(asked, verbose=False):
         for setting, reason in runtime.SETTINGS:
             print(f"  {setting}: {reason}", file=sys.stderr)
     return device
+
+
+def choose_precision(level, dtype, device, model_type="convbert"):
+    """The function that opens the context for a step, forward and backward, or for an evaluation.
+
+    Args:
+        level: None for float32, or "O1": matrix products in `dtype`, weights and everything else in float32.
+
+    Raises:
+        InputError: not possible on this device, or with this model.
+    """
+    if level is None:
+        return contextlib.nullcontext
+    if device != "cpu":
+        raise InputError(f"--amp {level}: so far on a CPU only, not on {device}")
+    if model_type != "convbert":
+        raise InputError(f"--amp {level}: on a CPU only ConvBERT has {dtype} products, not {model_type}")
+    if reason := ops.bfloat16_obstacle():
+        raise InputError(f"--amp {level} --amp_dtype {dtype}: {reason}")
+    return ops.bfloat16
 
 
 # --------------------------------------------------------------------------------------------------------------- data

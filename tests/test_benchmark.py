@@ -9,6 +9,7 @@ from conftest import ROOT, needs
 import benchmark
 import figures
 from configuration import ConvBertConfig
+from onednn import has_bfloat16
 
 
 def test_matrix_flops_are_those_of_every_product():
@@ -109,7 +110,9 @@ def test_a_run(tmp_path):
     done = run(*flags)
     written = json.loads(path.read_text())
     assert {(run["peer"], run["mode"]) for run in written["runs"]} == {
-        (peer, mode) for peer in ("ours", "hf") for mode in ("infer", "train", "glue")
+        (peer, mode)
+        for peer in ("ours", *(["ours-bf16"] if has_bfloat16() else []), "hf")
+        for mode in ("infer", "train", "glue")
     }
     assert written["peak_gflops"]["float32"] > 0
     for figure in written["runs"]:

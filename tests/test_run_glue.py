@@ -1,3 +1,4 @@
+import contextlib
 import json
 import re
 import subprocess
@@ -9,12 +10,14 @@ import paddle
 import pytest
 from conftest import ROOT, needs
 
+import ops
 import run_glue
 from checkpoint_files import read_json, read_weights
 from configuration import ConvBertConfig
 from glue_tasks import TASKS, find_task
 
 SAMPLES = ROOT / "samples"
+bfloat16_needed = pytest.mark.skipif(ops.bfloat16_obstacle() is not None, reason=str(ops.bfloat16_obstacle()))
 TINY = dict(
     vocab_size=2000, embedding_size=16, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
     intermediate_size=48, max_position_embeddings=64,
@@ -121,7 +124,7 @@ def test_the_published_log_is_reproduced_digit_for_digit(tmp_path, capsys, monke
     monkeypatch.setattr(run_glue, "save", lambda *args: None)
     monkeypatch.setattr(run_glue, "evaluate_all", lambda *args: {"dev": {"acc": 0.5}})
     arguments = ["--task_name", "SST-2", "--batch_size", "256", "--output_dir", str(tmp_path)]
-    run_glue.train(run_glue.parse_args(arguments), TASKS["SST-2"], run, None, run, {}, tmp_path)
+    run_glue.train(run_glue.parse_args(arguments), TASKS["SST-2"], run, None, run, {}, tmp_path, contextlib.nullcontext)
     found = re.findall(r"global step (\d+)/792, epoch: (\d), batch: (\d+), .* lr: ([\d.]+)", capsys.readouterr().out)
     assert [" ".join(line) for line in found] == [
         "100 0 99 0.0000970547",
@@ -150,8 +153,16 @@ def test_evaluation_is_over_the_whole_dev_set(tiny, tmp_path):
     assert found[0]["acc"] == pytest.approx(found[1]["acc"], abs=0.02)
 
 
-def test_a_stopped_run_resumes_bit_for_bit(tiny, tmp_path, monkeypatch):
+def test_a_precision_that_is_not_there_is_refused(tiny, tmp_path, monkeypatch, one_line):
+    monkeypatch.setenv("CONVBERT_KERNELS", "paddle")
+    one_line(run_glue.main(command(tiny, tmp_path / "out", amp="O1")), "--amp O1 --amp_dtype bfloat16: ")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("amp", [{}, pytest.param({"amp": "O1"}, marks=bfloat16_needed)])
+def test_a_stopped_run_resumes_bit_for_bit(tiny, tmp_path, monkeypatch, amp):
     arguments = dict(max_steps=70, save_steps=20, task_name="STS-B", learning_rate=1e-3)  # five epochs of 13 steps
+    arguments |= amp
     assert run_glue.main(command(tiny, tmp_path / "whole", **arguments)) == 0
 
     evaluate_all, evaluations = run_glue.evaluate_all, []
