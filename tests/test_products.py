@@ -6,6 +6,7 @@ import pytest
 
 import onednn
 import products
+from modeling import ConvBertConfig, ConvBertForSequenceClassification
 
 AXES = [1, 2, 3, 5, 8, 17, 32, 100]
 
@@ -76,6 +77,25 @@ def test_results_in_bfloat16():
     found = products.product(x, weight, "bfloat16")
     assert found.dtype == paddle.bfloat16
     np.testing.assert_allclose(found.astype("float32").numpy(), wide @ wide_weight, rtol=2**-8, atol=1e-3)
+
+
+@pytest.mark.skipif(("onednn", "float32") not in ways(), reason="this Paddle brings no oneDNN")
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_model_computes_the_same_through_both_libraries(monkeypatch, groups):
+    config = ConvBertConfig.from_preset("convbert-tiny", num_groups=groups, num_hidden_layers=2, num_labels=1)
+    paddle.seed(0)
+    model = ConvBertForSequenceClassification(config)
+    ids = paddle.to_tensor(np.random.default_rng(0).integers(1, 8000, (4, 30)))
+    results = []
+    for by_onednn in (False, True):
+        monkeypatch.setattr(products, "float32_by_onednn", lambda by_onednn=by_onednn: by_onednn)
+        paddle.seed(1)
+        out = model(ids, labels=paddle.arange(4).astype("float32"))
+        out.loss.backward()
+        results.append([out.logits.numpy(), *(weight.grad.numpy() for weight in model.parameters())])
+        model.clear_gradients(set_to_zero=False)
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * max(1.0, np.abs(theirs).max()))
 
 
 def test_without_onednn_paddle_multiplies(monkeypatch):
