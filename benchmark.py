@@ -95,7 +95,7 @@ def report(args, peers, seconds, memory, peaks):
 
     config = ConvBertConfig.from_preset(args.model)
     flops = matrix_flops(config, args.batch_size, args.seq_length)
-    runs, ratios = [], {}
+    runs = []
     for (mode, name), times in seconds.items():
         precision = next(peer.precision for peer in peers if peer.name == name)
         run = dict(peer=name, mode=mode, model=args.model, batch=args.batch_size, seq=args.seq_length)
@@ -107,11 +107,18 @@ def report(args, peers, seconds, memory, peaks):
             run["tokens_per_s"] = args.batch_size * args.seq_length / run["median_s"]
             run["floor_s"] = work / peaks[precision] / 1e9 if precision in peaks else None
         runs.append(run)
-    for mode in args.modes:
-        medians = {run["peer"]: run["median_s"] for run in runs if run["mode"] == mode}
-        ratios[mode] = {name: median / medians["ours"] for name, median in medians.items() if name != "ours"}
+
+    def ratios_to(own):
+        ratios = {}
+        for mode in args.modes:
+            medians = {run["peer"]: run["median_s"] for run in runs if run["mode"] == mode}
+            others = {name: median for name, median in medians.items() if own in medians and name != own}
+            ratios[mode] = {name: median / medians[own] for name, median in others.items()}
+        return ratios
+
     machine = {"processor": runtime.processor_name(), "cores": runtime.cores(), "rounds": args.rounds}
-    return dict(machine=machine, peak_gflops=peaks, runs=runs, ratios=ratios)
+    ratios = dict(ratios=ratios_to("ours"), ratios_bf16=ratios_to("ours-bf16"))
+    return dict(machine=machine, peak_gflops=peaks, runs=runs, **ratios)
 
 
 def table(figures):
@@ -123,14 +130,18 @@ def table(figures):
         shape = f"{runs[0]['batch']} × {runs[0]['seq']}" if mode != "glue" else f"batch {runs[0]['batch']}"
         unit = "s per SST-2 epoch" if mode == "glue" else "s per step"
         what = f"{mode}, {runs[0]['model']}, {shape}"
-        lines += ["", f"| {what} | {unit} | tokens/s | peak MB | × floor | ours is faster |"]
-        lines.append("| --- | --- | --- | --- | --- | --- |")
+        low = figures["ratios_bf16"][mode]
+        columns = [what, unit, "tokens/s", "peak MB", "× floor", "ours is faster"] + ["ours-bf16 is faster"] * bool(low)
+        lines += ["", f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|"]
         for run in runs:
             time_ = f"{run['epoch_s']:.0f}" if mode == "glue" else f"{run['median_s']:.3f}"
             tokens = f"{run['tokens_per_s']:,.0f}" if run["tokens_per_s"] else ""
             floor = f"{run['median_s'] / run['floor_s']:.2f}" if run["floor_s"] else ""
             ratio = f"{ratios[run['peer']]:.2f} ×" if run["peer"] in ratios else ""
-            lines.append(f"| {run['peer']} | {time_} | {tokens} | {run['rss_mb']:,} | {floor} | {ratio} |")
+            line = f"| {run['peer']} | {time_} | {tokens} | {run['rss_mb']:,} | {floor} | {ratio} |"
+            if low:
+                line += f" {low[run['peer']]:.2f} × |" if run["peer"] in low else " |"
+            lines.append(line)
     return "\n".join(lines)
 
 

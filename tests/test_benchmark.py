@@ -51,21 +51,26 @@ FIGURES = {
     "runs": [
         dict(peer="ours", mode="train", model="convbert-small", batch=32, seq=128, median_s=1.0, min_s=0.9,
              tokens_per_s=4096.0, rss_mb=1000, floor_s=0.5),
+        dict(peer="ours-bf16", mode="train", model="convbert-small", batch=32, seq=128, median_s=0.5, min_s=0.4,
+             tokens_per_s=8192.0, rss_mb=700, floor_s=0.25),
         dict(peer="hf", mode="train", model="convbert-small", batch=32, seq=128, median_s=2.0, min_s=1.9,
              tokens_per_s=2048.0, rss_mb=2000, floor_s=None),
         dict(peer="ours", mode="glue", model="convbert-small", batch=32, seq=None, median_s=0.01, min_s=0.01,
              tokens_per_s=None, rss_mb=1000, floor_s=None, epoch_s=673.5),
     ],
-    "ratios": {"train": {"hf": 2.0}, "glue": {}},
+    "ratios": {"train": {"hf": 2.0, "ours-bf16": 0.5}, "glue": {}},
+    "ratios_bf16": {"train": {"hf": 4.0, "ours": 2.0}, "glue": {}},
 }  # fmt: skip
 
 
 def test_the_table():
     lines = benchmark.table(FIGURES).splitlines()
     assert lines[0] == "a processor, 2 cores; matrix products: 300 GFLOP/s float32"
-    assert "| train, convbert-small, 32 × 128 | s per step | tokens/s | peak MB | × floor | ours is faster |" in lines
-    assert "| ours | 1.000 | 4,096 | 1,000 | 2.00 |  |" in lines
-    assert "| hf | 2.000 | 2,048 | 2,000 |  | 2.00 × |" in lines
+    columns = "s per step | tokens/s | peak MB | × floor | ours is faster | ours-bf16 is faster |"
+    assert f"| train, convbert-small, 32 × 128 | {columns}" in lines
+    assert "| ours | 1.000 | 4,096 | 1,000 | 2.00 |  | 2.00 × |" in lines
+    assert "| ours-bf16 | 0.500 | 8,192 | 700 | 2.00 | 0.50 × | |" in lines
+    assert "| hf | 2.000 | 2,048 | 2,000 |  | 2.00 × | 4.00 × |" in lines
     assert "| ours | 674 |  | 1,000 |  |  |" in lines
 
 
