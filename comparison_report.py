@@ -1,7 +1,6 @@
 """What compare.py says of its findings: a table, a report in two files, and where a difference begins."""
 
 import sys
-from pathlib import Path
 
 from checkpoint_files import atomic_file, write_json
 from training import run_facts
@@ -24,12 +23,12 @@ def table(findings):
 
 def write_report(path, results, notes, arguments):
     """All figures as JSON, the tables as Markdown beside it."""
-    path = Path(path).with_suffix(".json")
+    path = str(path).removesuffix(".json").removesuffix(".md")
     models = {name: [finding._asdict() for finding in findings] for name, findings in results.items()}
-    write_json(path, {"models": models, "notes": notes, **run_facts(), "arguments": arguments})
+    write_json(f"{path}.json", {"models": models, "notes": notes, **run_facts(), "arguments": arguments})
     text = "".join(f"## {name}\n\n{table(findings)}\n\n" for name, findings in results.items())
     text += "".join(f"- {note}\n" for note in notes)
-    with atomic_file(path.with_suffix(".md")) as file:
+    with atomic_file(f"{path}.md") as file:
         file.write(f"# ConvBERT beside {arguments['reference']}\n\n{text}".encode())
 
 

@@ -266,12 +266,12 @@ def test_the_command_prints_the_published_lines(capsys, monkeypatch):
 @needs_hugging_face
 def test_all_checks_and_the_report(tmp_path, capsys):
     command = ["--models", "convbert-tiny", "--weights", "random", "--checks", "all", "--steps", "3"]
-    plot, report = str(tmp_path / "layers.png"), str(tmp_path / "report")
+    plot, report = str(tmp_path / "layers.png"), str(tmp_path / "report.v1")
     assert compare.main([*command, "--plot", plot, "--report", report]) == 0
     table = capsys.readouterr().out
     for check in compare.CHECKS:
         assert f"\n| {check} | " in table
-    content = read_json(tmp_path / "report.json")
+    content = read_json(tmp_path / "report.v1.json")
     findings = content["models"]["convbert-tiny"]
     assert {finding["check"] for finding in findings} == set(compare.CHECKS)
     assert all(finding["passed"] for finding in findings)
@@ -281,7 +281,7 @@ def test_all_checks_and_the_report(tmp_path, capsys):
     for architecture in parity.HEADS:  # every parameter of every head
         assert set(dict(modeling_weights(architecture, subject.config))) <= gradients
     assert content["arguments"]["steps"] == 3
-    assert table.split("\n", 3)[3].strip() in (tmp_path / "report.md").read_text("utf-8")
+    assert table.split("\n", 3)[3].strip() in (tmp_path / "report.v1.md").read_text("utf-8")
     assert (tmp_path / "layers.png").stat().st_size > 10_000
 
 
