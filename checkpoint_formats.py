@@ -19,6 +19,13 @@ JOINT = "ConvBertForPretraining"
 HUGGING_FACE_CLASSES = {"ConvBertGenerator": "ConvBertForMaskedLM", "ConvBertDiscriminator": "ConvBertModel"}
 
 
+def format_of(source):
+    """ "tensorflow", "hf", or "paddle" for this project and PaddleNLP. Raises InputError where nothing can be read."""
+    if tensorflow_checkpoint.find(source):
+        return "tensorflow"
+    return "hf" if is_hugging_face(read_weights(source)) else "paddle"
+
+
 def read_checkpoint(source, backbone_only=False):
     """Loads a checkpoint of this project, PaddleNLP, Hugging Face or the TensorFlow original.
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import runtime  # noqa: F401  (before Paddle)
 import tensorflow_checkpoint
-from checkpoint_files import HUB_TIMEOUT, InputError, atomic_folder, is_hugging_face, read_weights, zoo_file
-from checkpoint_formats import read_checkpoint, write_hugging_face
+from checkpoint_files import HUB_TIMEOUT, InputError, atomic_folder, zoo_file
+from checkpoint_formats import format_of, read_checkpoint, write_hugging_face
 from command_line import ArgumentParser, script
 from configuration import PRESETS
 
@@ -100,7 +100,8 @@ def resolve(name):
     this process; anything else is returned as it is.
     """
     source = locate(name) if name.startswith("hf:") else name
-    if not tensorflow_checkpoint.find(source) and not (os.path.isdir(source) and is_hugging_face(read_weights(source))):
+    exists = os.path.isdir(source) or tensorflow_checkpoint.find(source)
+    if not exists or format_of(source) == "paddle":
         return source
     output = tempfile.mkdtemp(prefix="convbert-")
     atexit.register(shutil.rmtree, output, ignore_errors=True)

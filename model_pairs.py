@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import parity
-from checkpoint_files import is_hugging_face, read_weights
-from checkpoint_formats import JOINT, read_checkpoint, write_hugging_face
+from checkpoint_formats import JOINT, format_of, read_checkpoint, write_hugging_face
 from configuration import ConvBertConfig
 from convert import convert
 from hugging_face_reference import HuggingFace
@@ -54,12 +53,13 @@ def random_subject(name, library):
 
 def stored_subjects(name, source, library, work, notes):
     """The Subject of a checkpoint of any format; of a joint one, two. Folders that are needed are made in `work`."""
-    model, _ = read_checkpoint(source)
-    plain, work = Path(source, "config.json").is_file(), tempfile.mkdtemp(dir=work)
-    foreign = plain and is_hugging_face(read_weights(source))
-    own = source if plain and not foreign else f"{work}/paddle"
-    if own != source:
-        convert(source, own)
+    model, tokenizer = read_checkpoint(source)
+    form, own, work = format_of(source), source, tempfile.mkdtemp(dir=work)
+    if form != "paddle" or not Path(source, "config.json").is_file():
+        own = f"{work}/paddle"
+        model.save_pretrained(own)
+        if tokenizer:
+            tokenizer.save_pretrained(own)
     subjects = []
     for part in [model.discriminator, model.generator] if type(model).__name__ == JOINT else [model]:
         architecture, theirs, title = type(part).__name__, own, name
@@ -71,8 +71,8 @@ def stored_subjects(name, source, library, work, notes):
             if fits:
                 architecture, part = ENCODER, read_checkpoint(source, backbone_only=True)[0]
         if library is HuggingFace and fits:
-            theirs = source if foreign else f"{work}/{architecture}"
-            if not foreign:
+            theirs = source if form == "hf" else f"{work}/{architecture}"
+            if form != "hf":
                 write_hugging_face(part, None, Path(theirs))
         subjects.append(Subject(title, part.config, architecture, library, own, theirs))
     return subjects

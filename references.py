@@ -48,7 +48,11 @@ class _PaddleModel:
         import paddle
 
         arguments = {name: paddle.to_tensor(array) for name, array in {**inputs, **(labels or {})}.items()}
-        return self.outputs(self.model(**arguments, output_hidden_states=True, **self.extra))
+        found = self.model(**arguments, output_hidden_states=True, **self.extra)
+        if hasattr(found, "last_hidden_state"):  # the bare encoder's
+            return Outputs(found.hidden_states, [])
+        logits = [found.start_logits, found.end_logits] if hasattr(found, "start_logits") else [found.logits]
+        return Outputs(found.hidden_states, logits, found.loss)
 
     def forward(self, inputs):
         """Outputs in evaluation mode, as arrays."""
@@ -111,12 +115,6 @@ class Ours(_PaddleModel):
         _disturb(model.model.parameters(), seed)
         return model
 
-    def outputs(self, found):
-        if hasattr(found, "last_hidden_state"):
-            return Outputs(found.hidden_states, [])
-        logits = [found.start_logits, found.end_logits] if hasattr(found, "start_logits") else [found.logits]
-        return Outputs(found.hidden_states, logits, found.loss)
-
 
 class PaddleNLP(_PaddleModel):
     library, packages, extra = "paddlenlp", ("paddlenlp",), {"return_dict": True}
@@ -169,10 +167,6 @@ class PaddleNLP(_PaddleModel):
 
         logger.set_level("ERROR")
         return transformers
-
-    def outputs(self, found):
-        logits = [found.start_logits, found.end_logits] if hasattr(found, "start_logits") else [found.logits]
-        return Outputs(found.hidden_states, logits, found.loss)
 
 
 class NumpyLoops:

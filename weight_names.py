@@ -157,7 +157,6 @@ DROPPED = (  # on purpose: nothing is lost with them
     "embeddings.position_ids",  # 0, 1, 2, … kept as a buffer by older versions of Hugging Face's library
     "embeddings.token_type_ids",  # 0, 0, 0, …
     "generator_lm_head.weight",  # tied to the word embeddings, which convert.py checks
-    "global_step",  # TensorFlow's count of steps
 )
 
 

@@ -410,3 +410,13 @@ def test_a_published_size_lies_in_paddlenlp_s_cache_without_a_configuration(tmp_
     monkeypatch.setenv("PPNLP_HOME", str(tmp_path))
     assert compare.main(["--weights", "convbert-small", "--checks", "hidden", "tokenizer"]) == 0
     assert "| tokenizer |" in capsys.readouterr().out
+
+
+@needs("paddlenlp")
+def test_paddlenlp_s_encoder_alone(tmp_path, capsys):
+    """Where it has no such head."""
+    folder = saved(tmp_path / "mine", CLASSIFIER, ConvBertConfig(**SETTINGS))
+    assert compare.main(["--weights", folder, "--reference", "paddlenlp", "--checks", "hidden", "padding"]) == 0
+    printed = capsys.readouterr()
+    assert "PaddleNLP has no mlp head: compared with the encoder alone" in printed.err
+    assert printed.out.startswith("paddlenlp mine vs paddle mine\n")

@@ -5,6 +5,7 @@ import paddle
 import pytest
 from conftest import needs
 
+import compare
 import convert
 import modeling
 import tensorflow_checkpoint
@@ -238,3 +239,11 @@ def test_without_tensorflow_the_error_names_the_package(tmp_path, one_line, monk
     monkeypatch.setitem(__import__("sys").modules, "tensorflow", None)
     (tmp_path / "model.ckpt-1.index").touch()
     one_line(convert.main(["--input", str(tmp_path), "--output", str(tmp_path / "ours")]), "pip install tensorflow-cpu")
+
+
+@tensorflow_needed
+def test_a_checkpoint_beside_a_configuration_is_compared(tmp_path, stored, capsys):
+    folder = stored(random_variables())
+    (folder / "config.json").write_text('{"hidden_dropout_prob": 0.25}')
+    assert compare.main(["--weights", str(folder), "--checks", "hidden"]) == 0
+    assert "max difference: " in capsys.readouterr().out
