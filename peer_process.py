@@ -29,10 +29,14 @@ class PeerProcess:
 
     def __init__(self, name, settings):
         """settings: model, batch_size, seq_length and, for "glue", data_dir, vocab_file, sentences."""
+        import runtime  # here, for the other side must not be set up by importing this file
+
         self.name = name
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed with the process)
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen([sys.executable, __file__], stdin=pipe, stdout=pipe, stderr=self.log, text=True)
+        self.process = subprocess.Popen(
+            [sys.executable, __file__], env=runtime.FOUND, stdin=pipe, stdout=pipe, stderr=self.log, text=True
+        )
         ready = self.ask(json.dumps({"peer": name, **settings}))
         self.missing, self.precision = ready.get("missing"), ready.get("precision")
 

@@ -155,6 +155,7 @@ def _set_up():
     return settings
 
 
+FOUND = dict(os.environ)  # the environment as the user has it, for processes that are not to be set up
 SETTINGS = _set_up()
 
 

@@ -126,6 +126,24 @@ def test_a_run(tmp_path):
     assert done.stdout.strip() == benchmark.table(written)
 
 
+def test_only_our_own_process_is_set_up():
+    """What runtime.py sets in the benchmark's environment would speed up those that are measured as users run them."""
+    code = """if True:
+        import os, sys
+        for name in ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE"):
+            os.environ.pop(name, None)
+        before = dict(os.environ)
+        import peer_process
+        assert "runtime" not in sys.modules
+        import benchmark, runtime
+        assert os.environ["OMP_NUM_THREADS"] and runtime.FOUND == before
+        peer_process.subprocess.Popen = lambda command, env, **_: sys.exit(0 if env == before else 3)
+        peer_process.PeerProcess("hf", {})
+        """
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_what_is_not_installed_is_left_out(tmp_path, monkeypatch):
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('no torch', name='torch')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
