@@ -81,10 +81,11 @@ def main():
         elif mode == "peak":
             seconds = _turn(peer.matrix_product(PEAK_SIZE)) if hasattr(peer, "matrix_product") else None
         else:
-            if mode not in warm:
-                _warm_up(getattr(peer, mode))
-                warm.add(mode)
-            seconds = _turn(getattr(peer, mode))
+            with peer.evaluation() if mode == "infer" else contextlib.nullcontext():
+                if mode not in warm:
+                    _warm_up(getattr(peer, mode))
+                    warm.add(mode)
+                seconds = _turn(getattr(peer, mode))
         print(json.dumps({"seconds": seconds, "rss_mb": _peak_memory()}), file=answers, flush=True)
 
 

@@ -1,8 +1,9 @@
 """The implementations that benchmark.py measures, each as its users would run it at its best on this machine.
 
 A peer is built for one model size and batch; then `infer()`, `train()` and `epoch(texts, labels)` do one batch, one
-training step, and one pass over a list of sentences from raw text to updated weights. All are classifiers of two labels
-with dropout as configured, trained with AdamW.
+training step, and one pass over a list of sentences from raw text to updated weights. Forward passes run inside the
+context that `evaluation()` opens, once for many of them, as when a data set is evaluated. All are classifiers of two
+labels with dropout as configured, trained with AdamW.
 """
 
 import contextlib
@@ -42,12 +43,14 @@ class Ours:
         a, b = paddle.randn([size, size]), paddle.randn([size, size])
         return lambda: paddle.matmul(a, b)
 
-    def infer(self):
+    def evaluation(self):
         import paddle
 
+        return paddle.no_grad()
+
+    def infer(self):
         self.model.eval()
-        with paddle.no_grad():
-            self.model(self.batch[0])
+        self.model(self.batch[0])
 
     def train(self, inputs=None, labels=None):
         self.model.train()
@@ -85,11 +88,12 @@ class OursBfloat16(Ours):
         a, b = (paddle.randn([size, size]).astype("bfloat16") for _ in range(2))
         return lambda: matmul(a, b)
 
-    def infer(self):
+    @contextlib.contextmanager
+    def evaluation(self):
         import ops
 
-        with ops.bfloat16():
-            super().infer()
+        with super().evaluation(), ops.bfloat16():
+            yield
 
     def train(self, inputs=None, labels=None):
         import ops
@@ -124,12 +128,16 @@ class HuggingFace:
     def precise(self):
         return contextlib.nullcontext()
 
-    def infer(self):
+    @contextlib.contextmanager
+    def evaluation(self):
         import torch
 
-        self.model.eval()
         with torch.inference_mode(), self.precise():
-            self.model(input_ids=self.batch[0])
+            yield
+
+    def infer(self):
+        self.model.eval()
+        self.model(input_ids=self.batch[0])
 
     def train(self, inputs=None, labels=None):
         self.model.train()
@@ -201,12 +209,14 @@ class PaddleNLP:
         )
         self.batch = [paddle.to_tensor(array) for array in random_batch(config, batch_size, length)]
 
-    def infer(self):
+    def evaluation(self):
         import paddle
 
+        return paddle.no_grad()
+
+    def infer(self):
         self.model.eval()
-        with paddle.no_grad():
-            self.model(self.batch[0])
+        self.model(self.batch[0])
 
     def train(self):
         import paddle.nn.functional as F
