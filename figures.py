@@ -1,17 +1,36 @@
 """Every picture the project draws. Each function writes one PNG or SVG file, by the ending of its name."""
 
+from pathlib import Path
+
+import numpy as np
+
+from checkpoint_files import atomic_file
+
 OURS, OTHERS = "#0b6e4f", "#a9b4c2"
+
+
+def _panels(rows, columns, size):
+    """A picture of that size in inches, and its panels as an array [rows, columns]."""
+    from matplotlib.figure import Figure  # and not pyplot, which keeps pictures and asks for a display
+
+    picture = Figure(figsize=size)
+    panels = picture.subplots(rows, columns, squeeze=False)
+    for panel in panels.flat:
+        panel.spines[["top", "right"]].set_visible(False)
+    return picture, panels
+
+
+def _write(picture, path, bottom=0.0):
+    """`bottom`: share of the height that is kept for a note."""
+    picture.tight_layout(rect=(0, bottom, 1, 1))
+    with atomic_file(path) as file:
+        picture.savefig(file, dpi=120, format=Path(path).suffix[1:])
 
 
 def draw_speed(figures, path):
     """Bars of the median time of every implementation, one panel per mode; `figures` as benchmark.report gives them."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     modes = list(figures["ratios"])
-    picture, panels = pyplot.subplots(1, len(modes), figsize=(5.2 * len(modes), 3.2), squeeze=False)
+    picture, panels = _panels(1, len(modes), (5.2 * len(modes), 3.2))
     for panel, mode in zip(panels[0], modes, strict=True):
         runs = [run for run in figures["runs"] if run["mode"] == mode]
         runs.sort(key=lambda run: run["median_s"], reverse=True)  # the fastest on top
@@ -23,22 +42,14 @@ def draw_speed(figures, path):
         what = {"infer": "forward pass", "train": "training step", "glue": "epoch of SST-2"}[mode]
         shape = f"{runs[0]['batch']}" + (f" × {runs[0]['seq']}" if runs[0]["seq"] else "")
         panel.set_title(f"{runs[0]['model']}: {what}, batch {shape}", fontsize=10)
-        panel.spines[["top", "right"]].set_visible(False)
     machine = figures["machine"]
     picture.text(0.01, 0.01, f"{machine['processor']}, {machine['cores']} cores; less is better", fontsize=8)
-    picture.tight_layout(rect=(0, 0.05, 1, 1))
-    picture.savefig(path, dpi=120)
-    pyplot.close(picture)
+    _write(picture, path, bottom=0.05)
 
 
 def draw_layers(models, path):
     """Lines of the largest and the mean difference after each layer; `models`: name → parity.layers' findings."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    picture, panel = pyplot.subplots(figsize=(7.5, 4))
+    picture, ((panel,),) = _panels(1, 1, (7.5, 4))
     for number, (name, findings) in enumerate(models.items()):
         for what, values, style in (
             ("largest", [finding.max for finding in findings], "o-"),
@@ -55,8 +66,86 @@ def draw_layers(models, path):
     panel.set_ylim(top=allowed * 2)
     panel.set_xlabel("after layer")
     panel.set_ylabel("|difference|")
-    panel.spines[["top", "right"]].set_visible(False)
     panel.legend(fontsize=8, ncols=min(3, len(models)), loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False)
-    picture.tight_layout()
-    picture.savefig(path, dpi=120)
-    pyplot.close(picture)
+    _write(picture, path)
+
+
+def draw_curves(task, state, path):
+    """Loss and learning rate of a run by step, and the scores on each dev split; `state` as run_glue.py keeps it."""
+    picture, panels = _panels(1, 3, (13, 3.4))
+    losses, rates, scores = panels[0]
+    steps = [entry["step"] for entry in state["log"]]
+    evaluated = [entry["step"] for entry in state["evaluations"]]
+    losses.plot(steps, [entry["loss"] for entry in state["log"]], ".-", color=OTHERS, label="training, one step")
+    splits = [name for name in state["evaluations"][0] if name != "step"]
+    for number, split in enumerate(splits):
+        style = dict(marker="o", ms=4, ls=("-", "--")[number % 2])
+        found = [entry[split] for entry in state["evaluations"]]
+        losses.plot(evaluated, [entry["loss"] for entry in found], color=OURS, label=split, **style)
+        for color, name in enumerate(name for name in found[0] if name != "loss"):
+            label = name if len(splits) == 1 else f"{split}: {name}"
+            scores.plot(evaluated, [entry[name] for entry in found], color=f"C{color}", label=label, **style)
+    rates.plot(steps, [entry["lr"] for entry in state["log"]], ".-", color=OTHERS)
+    scores.axvline(state["best_step"], color="black", lw=0.6, ls=":")
+    scores.annotate(
+        f"best: {state['best_score']:.4f}", (state["best_step"], 0.02), xycoords=("data", "axes fraction"), fontsize=8
+    )
+    for panel, title in ((losses, "loss"), (rates, "learning rate"), (scores, f"{task.name}: dev set")):
+        panel.set_title(title, fontsize=10)
+        panel.set_xlabel("step")
+    losses.legend(fontsize=8, frameon=False)
+    scores.legend(fontsize=8, frameon=False)
+    _write(picture, path)
+
+
+MOST_CLASSES = 40  # of which a confusion matrix can be read
+
+
+def draw_confusion(task, dev, logits, path):
+    """What is predicted for what on each dev split; for a regression, a cloud of predictions over labels.
+
+    dev: list of evaluation.DevSplit; logits: split → [N, num_labels].
+    """
+    if len(task.labels) > MOST_CLASSES:
+        return
+    classes = task.num_labels
+    side = 3.6 if classes < 6 else 0.45 * classes + 1.6
+    picture, panels = _panels(1, len(dev), (side * len(dev) + 0.6, side))
+    for panel, (name, _, texts) in zip(panels[0], dev, strict=True):
+        panel.set_title(f"{task.name}: {name}", fontsize=10)
+        panel.set_ylabel("label")
+        panel.set_xlabel("prediction")
+        if task.is_regression:
+            panel.plot(logits[name][:, 0], texts.labels, ".", ms=3, alpha=0.4, color=OURS)
+            ends = float(texts.labels.min()), float(texts.labels.max())
+            panel.plot(ends, ends, color="black", lw=0.6)
+            continue
+        counts = np.zeros([classes, classes], int)
+        np.add.at(counts, (texts.labels, logits[name].argmax(-1)), 1)
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        panel.imshow(shares, cmap="Greens", vmin=0, vmax=1)
+        panel.spines[:].set_visible(False)
+        words = [label if len(label) <= 16 else f"{label[:15]}…" for label in task.labels]
+        panel.set_xticks(range(classes), words, rotation=0 if classes < 4 else 45, fontsize=8)
+        panel.set_yticks(range(classes), words, fontsize=8)
+        for row, column in np.ndindex(counts.shape) if classes <= 20 else ():
+            color = "white" if shares[row, column] > 0.6 else "black"
+            panel.text(column, row, counts[row, column], ha="center", va="center", fontsize=8, color=color)
+    _write(picture, path)
+
+
+def draw_sweep(table, path):
+    """A bar for the median of every task's main metric, a dot for each seed; `table` as of glue_sweep.make_table."""
+    tasks = table["tasks"]
+    picture, ((panel,),) = _panels(1, 1, (1.6 + 0.9 * len(tasks), 3.6))
+    for position, (_, entry) in enumerate(tasks.items()):
+        metric = entry["main_metric"]
+        median = 100 * entry["metrics"][metric]["median"]
+        panel.bar(position, median, width=0.7, color=OURS)
+        panel.plot([position] * len(entry["seeds"]), [100 * scores[metric] for scores in entry["seeds"].values()], "k.")
+        panel.annotate(f"{median:.1f}", (position, max(median, 0)), (0, 8), textcoords="offset points", ha="center")
+    names = [f"{name}\n{entry['main_metric'].replace(' and ', ', ')}" for name, entry in tasks.items()]
+    panel.set_xticks(range(len(tasks)), names, fontsize=8)
+    panel.set_ylim(top=110)
+    panel.set_title("dev set, median and every seed, in percent", fontsize=10)
+    _write(picture, path)

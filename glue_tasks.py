@@ -1,21 +1,16 @@
-"""The GLUE tasks: one table of everything that differs between them, readers for their files, their scores.
+"""The GLUE tasks: one table of everything that differs between them, and readers for their files.
 
 The nine tasks of Wang et al. 2018 (https://gluebenchmark.com/tasks). Columns are those of the official files; label
-order, and names and splits for the download, are PaddleNLP's (paddlenlp/datasets/glue.py). Scores are those of
-paddlenlp.metrics, except that Spearman's correlation gives ties their mean rank (there: order of appearance) and
-Matthews' is also right when one cell of the confusion matrix is empty (there: 0).
+order, and names and splits for the download, are PaddleNLP's (paddlenlp/datasets/glue.py).
 """
 
 import codecs
 import contextlib
 import math
 import sys
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
-
-import numpy as np
 
 from checkpoint_files import InputError, download
 
@@ -34,11 +29,12 @@ class Task:
     texts: tuple[str, ...]  # columns of the one or two texts
     label: str  # column of the label in train and dev files
     labels: tuple[str, ...]  # label words, the index of each is its class; empty: the label is a number
-    metric: str  # kind of score, a key of SCORERS
+    metric: str  # kind of score, a key of scores.SCORERS
     leaderboard_files: tuple[str, ...]  # the benchmark's name for the predictions on each test split
     dev_splits: tuple[str, ...] = ("dev",)
     test_splits: tuple[str, ...] = ("test",)
     headerless_columns: tuple[str, ...] = ()  # names for the columns of train and dev files that come without a header
+    is_symmetric: bool = False  # the label of a pair is that of the reversed pair
     undecided_label: str | None = None  # annotators did not agree: the row is left out
     splits_with_broken_rows: tuple[str, ...] = ()  # official files in which a stray line end cuts some rows in two
 
@@ -57,12 +53,28 @@ class Task:
 
     @property
     def splits(self):
-        return ("train", *self.dev_splits, *self.test_splits)
+        return (*(("train",) if self.dev_splits else ()), *self.dev_splits, *self.test_splits)
 
     @property
     def main_metric(self):
-        """The key of `score`'s result by which checkpoints are compared."""
+        """The key of `scores.score`'s result by which checkpoints are compared."""
         return self.metric
+
+    def parse_label(self, word):
+        """A label as files have it → index of its class, or a regression's number. ValueError says what is wrong."""
+        if word == "":
+            raise ValueError(f"the label is missing ({self.label} is empty)")
+        if self.is_regression:
+            try:
+                number = float(word)
+            except ValueError:
+                number = math.nan
+            if not math.isfinite(number):
+                raise ValueError(f"{self.label} is {word!r}, not a finite number")
+            return number
+        if word not in self.labels:
+            raise ValueError(f"unknown label {word!r}; {self.name} has {', '.join(self.labels)}")
+        return self.labels.index(word)
 
 
 TASKS = {
@@ -73,8 +85,14 @@ TASKS = {
             headerless_columns=("source", "label", "star", "sentence"),
         ),
         Task("SST-2", "sst-2", ("sentence",), "label", BINARY, "acc", ("SST-2.tsv",)),
-        Task("MRPC", "mrpc", ("#1 String", "#2 String"), "Quality", BINARY, "acc and f1", ("MRPC.tsv",)),
-        Task("STS-B", "sts-b", ("sentence1", "sentence2"), "score", (), "pearson and spearman", ("STS-B.tsv",)),
+        Task(
+            "MRPC", "mrpc", ("#1 String", "#2 String"), "Quality", BINARY, "acc and f1", ("MRPC.tsv",),
+            is_symmetric=True,
+        ),
+        Task(
+            "STS-B", "sts-b", ("sentence1", "sentence2"), "score", (), "pearson and spearman", ("STS-B.tsv",),
+            is_symmetric=True,
+        ),
         Task(
             "QQP", "qqp", ("question1", "question2"), "is_duplicate", BINARY, "acc and f1", ("QQP.tsv",),
             splits_with_broken_rows=("train",),  # https://github.com/nyu-mll/GLUE-baselines/issues/5
@@ -91,6 +109,11 @@ TASKS = {
         Task("WNLI", "wnli", ("sentence1", "sentence2"), "label", BINARY, "acc", ("WNLI.tsv",)),
     )
 }  # fmt: skip
+
+DIAGNOSTIC = Task(  # GLUE's diagnostic set: no training data, predicted by MNLI's model
+    "AX", "", ("sentence1", "sentence2"), "", TASKS["MNLI"].labels, "acc", ("AX.tsv",), dev_splits=(),
+    test_splits=("diagnostic",),
+)  # fmt: skip
 
 
 def find_task(name):
@@ -165,9 +188,18 @@ def read_examples(task, split, data_dir=None):
     return examples
 
 
-def _split_path(task, split, data_dir):
+def has_split(task, split, data_dir=None):
+    """Whether there is a file for a split; without `data_dir`, whether PaddleNLP has one."""
+    return bool(task.paddlenlp_name) if data_dir is None else _place(task, split, Path(data_dir)).is_file()
+
+
+def _place(task, split, data_dir):
     folder = data_dir / task.name if (data_dir / task.name).is_dir() else data_dir
-    path = folder / f"{split}.tsv"
+    return folder / f"{split}.tsv"
+
+
+def _split_path(task, split, data_dir):
+    path = _place(task, split, data_dir)
     if not path.is_file():
         raise InputError(
             f"{path}: no such file; --data_dir takes the folder with {task.name}'s "
@@ -200,24 +232,8 @@ def _example(task, split, values):
         *values, word = values
         if word == task.undecided_label:
             return None
-        label = _parse_label(task, word)
+        label = task.parse_label(word)
     return Example(values[0], values[1] if task.is_pair else None, label)
-
-
-def _parse_label(task, word):
-    if word == "":
-        raise ValueError(f"the label is missing ({task.label} is empty)")
-    if task.is_regression:
-        try:
-            number = float(word)
-        except ValueError:
-            number = math.nan
-        if not math.isfinite(number):
-            raise ValueError(f"{task.label} is {word!r}, not a finite number")
-        return number
-    if word not in task.labels:
-        raise ValueError(f"unknown label {word!r}; {task.name} has {', '.join(task.labels)}")
-    return task.labels.index(word)
 
 
 # -------------------------------------------------------------------------------------------------------- downloading
@@ -269,70 +285,3 @@ def _download_archives(task, split):
         download(url, target)
         if md5file(target) != checksums[part]:
             raise InputError(f"{url} is not the file that PaddleNLP expects (its MD5 differs)")
-
-
-# ------------------------------------------------------------------------------------------------------------ scoring
-
-
-def _accuracy(predictions, labels):
-    from sklearn.metrics import accuracy_score
-
-    return {"acc": accuracy_score(labels, predictions)}
-
-
-def _accuracy_and_f1(predictions, labels):
-    """Precision, recall and F1 of class 1."""
-    from sklearn.metrics import precision_recall_fscore_support
-
-    accuracy = _accuracy(predictions, labels)["acc"]
-    precision, recall, f1, _ = precision_recall_fscore_support(labels, predictions, average="binary", zero_division=0)
-    return {"acc": accuracy, "precision": precision, "recall": recall, "f1": f1, "acc and f1": (accuracy + f1) / 2}
-
-
-def _matthews(predictions, labels):
-    from sklearn.metrics import matthews_corrcoef
-
-    return {"mcc": matthews_corrcoef(labels, predictions)}
-
-
-def _correlations(predictions, labels):
-    from scipy.stats import pearsonr, spearmanr
-
-    predictions, labels = np.asarray(predictions, np.float64), np.asarray(labels, np.float64)
-    if len(labels) < 2:  # two points at least make a correlation
-        pearson = spearman = 0.0
-    else:
-        pearson = np.nan_to_num(pearsonr(predictions, labels).statistic)  # NaN when one side is constant
-        spearman = np.nan_to_num(spearmanr(predictions, labels).statistic)
-    return {"pearson": pearson, "spearman": spearman, "pearson and spearman": (pearson + spearman) / 2}
-
-
-SCORERS = {  # each kind is called after the number by which checkpoints are compared
-    "acc": _accuracy,
-    "acc and f1": _accuracy_and_f1,
-    "mcc": _matthews,
-    "pearson and spearman": _correlations,
-}
-
-
-def score(task, predictions, labels):
-    """Scores predictions by the task's metric.
-
-    Args:
-        task (Task): one of TASKS.
-        predictions: class indices, or numbers for a regression; a sequence or an array.
-        labels: what is right, of the same length.
-
-    Returns:
-        dict[str, float]: in printing order, `task.main_metric` among the keys. Always finite: what is undefined, such
-        as the correlation with a constant, is 0.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # scikit-learn and scipy warn where we define 0
-        scores = SCORERS[task.metric](predictions, labels)
-    return {name: float(value) for name, value in scores.items()}
-
-
-def format_scores(scores):
-    """The part of the published evaluation line that holds the scores: `acc: 0.5, `, all digits."""
-    return "".join(f"{name}: {value}, " for name, value in scores.items())

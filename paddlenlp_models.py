@@ -35,13 +35,15 @@ ERNIE_LAYER = {  # a part of Hugging Face's layer → paddlenlp's
 }
 
 
-def load_classifier(model_type, source, num_labels, vocab_size, from_scratch=False):
+def load_classifier(model_type, source, labels, vocab_size, start="nothing"):
     """A `…ForSequenceClassification` of paddlenlp.
 
     Args:
         model_type: "bert", "electra" or "ernie".
         source: a name of paddlenlp's model zoo, its folder, or a Hugging Face folder.
-        vocab_size: number of entries of a model made `from_scratch`, which takes only the configuration of `source`.
+        labels: the names of the classes in order; None for a regression.
+        vocab_size: number of entries of a model that starts at random.
+        start: what does so: "everything", taking only the configuration of `source`; "head"; "nothing".
 
     Raises:
         InputError: the source can't be had, or doesn't fit.
@@ -49,14 +51,18 @@ def load_classifier(model_type, source, num_labels, vocab_size, from_scratch=Fal
     import paddlenlp.transformers as zoo
 
     model_class = getattr(zoo, f"{FAMILIES[model_type]}ForSequenceClassification")
-    settings = dict(num_labels=num_labels, use_cache=False)  # with a cache paddlenlp's BERT returns a tuple
+    names = dict(enumerate(labels or ["LABEL_0"]))
+    settings = dict(num_labels=len(names), id2label=names, label2id={name: index for index, name in names.items()})
+    settings["use_cache"] = False  # with a cache paddlenlp's BERT returns a tuple
+    settings["ignore_mismatched_sizes"] = start == "head"
     with contextlib.ExitStack() as stack:
         stack.enter_context(_one_line_errors(source))
-        if from_scratch:
+        if start == "everything":
+            del settings["ignore_mismatched_sizes"]
             return model_class(model_class.config_class.from_pretrained(source, vocab_size=vocab_size, **settings))
         weights = read_weights(source) if os.path.isdir(source) else {}
         if not is_hugging_face(weights):
-            return model_class.from_pretrained(source, **settings)
+            return _with_head(model_class.from_pretrained(source, **settings), start)
         copy = Path(stack.enter_context(tempfile.TemporaryDirectory()))  # paddlenlp writes into the folder it converts
         config = {"architectures": [f"{FAMILIES[model_type]}Model"], **read_json(Path(source) / "config.json")}
         if model_type == "ernie":
@@ -66,7 +72,15 @@ def load_classifier(model_type, source, num_labels, vocab_size, from_scratch=Fal
                 (copy / path.name).symlink_to(path.resolve())
             (copy / "config.json").unlink()
         write_json(copy / "config.json", config)
-        return model_class.from_pretrained(copy, convert_from_torch=model_type != "ernie", **settings)
+        return _with_head(
+            model_class.from_pretrained(copy, convert_from_torch=model_type != "ernie", **settings), start
+        )
+
+
+def _with_head(model, start):
+    if start == "head":
+        model.classifier.apply(model._init_weights)
+    return model
 
 
 def save_vocabulary(model_type, name, folder):

@@ -4,12 +4,12 @@ Nothing here keeps hidden state. The order of the data depends on (seed, epoch) 
 (seed, step) alone, so a checkpoint needs no generator state: step, weights and optimizer say everything.
 """
 
-import contextlib
+import os
 import platform
+import re
 import resource
 import sys
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import numpy as np
 import paddle
@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 import ops
 import runtime
-from checkpoint_files import InputError, read_json, read_weights, write_json, write_safetensors
+from checkpoint_files import InputError
 
 
 def choose_device(asked, verbose=False):
@@ -28,32 +28,14 @@ def choose_device(asked, verbose=False):
     device = runtime.find_device(asked)
     if device is None:
         raise InputError(f"--device {asked}: this Paddle sees {', '.join(runtime.devices())}")
-    paddle.set_device(device)
+    launched = "PADDLE_TRAINER_ID" in os.environ and ":" not in (asked or "")
+    paddle.set_device(device.partition(":")[0] if launched else device)  # a launcher says which one
+    device = paddle.get_device()
     print(f"device: {device} ({runtime.summary()})", file=sys.stderr)
     if verbose:
         for setting, reason in runtime.SETTINGS:
             print(f"  {setting}: {reason}", file=sys.stderr)
     return device
-
-
-def choose_precision(level, dtype, device, model_type="convbert"):
-    """The function that opens the context for a step, forward and backward, or for an evaluation.
-
-    Args:
-        level: None for float32, or "O1": matrix products in `dtype`, weights and everything else in float32.
-
-    Raises:
-        InputError: not possible on this device, or with this model.
-    """
-    if level is None:
-        return contextlib.nullcontext
-    if device != "cpu":
-        raise InputError(f"--amp {level}: so far on a CPU only, not on {device}")
-    if model_type != "convbert":
-        raise InputError(f"--amp {level}: on a CPU only ConvBERT has {dtype} products, not {model_type}")
-    if reason := ops.bfloat16_obstacle():
-        raise InputError(f"--amp {level} --amp_dtype {dtype}: {reason}")
-    return ops.bfloat16
 
 
 # --------------------------------------------------------------------------------------------------------------- data
@@ -89,34 +71,69 @@ def batches_by_length(lengths, batch_size):
     return np.split(order, range(batch_size, len(order), batch_size))
 
 
-def seed_step(seed, step):
-    """Starts Paddle's generators (dropout, sampling) anew for one step."""
-    paddle.seed(int(np.random.SeedSequence([seed, step]).generate_state(1)[0]))
+def seed_step(seed, step, rank=0):
+    """Starts Paddle's generators (dropout, sampling) anew for one step of one process."""
+    paddle.seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0]))
+
+
+def weighted_pieces(batch, piece_size, processes):
+    """One process's part of a batch that is worked on in pieces, by several processes or one after the other.
+
+    Args:
+        batch: int array of example indices.
+        processes: processes.Processes, or anything with its `share` and `count`.
+
+    Returns:
+        list of (indices, weight): the mean over the processes of the sum over their pieces of weight · mean loss is the
+        mean loss of the batch. Never empty: a process that is left without examples gets one of weight 0.
+    """
+    pieces = processes.share(np.split(batch, range(piece_size, len(batch), piece_size)))
+    return [(piece, processes.count * len(piece) / len(batch)) for piece in pieces] or [(batch[:1], 0.0)]
 
 
 # ---------------------------------------------------------------------------------------------------------- optimizer
 
 
-def linear_schedule(learning_rate, total_steps, warmup_steps):
-    """PaddleNLP's LinearDecayWithWarmup: from 0 up to `learning_rate`, then straight down to 0 at `total_steps`."""
+def learning_rates(kind, highest, total_steps, warmup_steps, decay_in_warmup=False):
+    """The scheduler that rises in a straight line over `warmup_steps` and then goes down to 0 at `total_steps`.
+
+    Args:
+        kind: "linear" falls in a straight line (PaddleNLP's LinearDecayWithWarmup), "cosine" in half a wave, "constant"
+            not at all.
+        decay_in_warmup: as in T, where the fall begins with the first step and warm-up is a factor on top.
+    """
+    fallen = {
+        "linear": lambda share: 1.0 - share,
+        "cosine": lambda share: 0.5 * (1.0 + np.cos(np.pi * share)),
+        "constant": lambda share: 1.0,
+    }[kind]
+    start = 0 if decay_in_warmup else warmup_steps
 
     def factor(step):
-        if step < warmup_steps:
-            return step / warmup_steps
-        return max(0.0, total_steps - step) / max(1, total_steps - warmup_steps)
+        rise = min(1.0, step / warmup_steps) if warmup_steps else 1.0
+        return rise * fallen(min(1.0, max(0, step - start) / max(1, total_steps - start)))
 
-    return paddle.optimizer.lr.LambdaDecay(learning_rate, factor)
+    return paddle.optimizer.lr.LambdaDecay(highest, factor)
+
+
+def layer_depth(name, num_layers):
+    """Depth of a parameter of any of our models by its name: 0 embeddings, 1 … num_layers, num_layers + 1 the head."""
+    if match := re.search(r"\.layers\.(\d+)\.", name):
+        return int(match.group(1)) + 1
+    return 0 if "embeddings" in name else num_layers + 1
 
 
 class AdamW(paddle.optimizer.AdamW):
     """Paddle's AdamW, on a CPU as one compiled pass over all parameters; the same arguments and the same state.
 
-    `lr_ratio`, a function of a parameter, works on every device; groups have `learning_rate` instead. Paddle's
-    step calls `_append_optimize_op` for every parameter that has a gradient; here that only notes it down.
+    `lr_ratio`, a function of a parameter, works on every device; groups have `learning_rate` instead. Without
+    `bias_correction` the moments are taken as they are: their powers of beta start, and so stay, at 0. Paddle's step
+    calls `_append_optimize_op` for every parameter that has a gradient; here that only notes it down.
     """
 
-    def __init__(self, *args, lr_ratio=None, **kwargs):
+    def __init__(self, *args, lr_ratio=None, bias_correction=True, **kwargs):
         super().__init__(*args, **kwargs)
+        self._bias_correction = bias_correction
         self._states = {}  # weight's name → its two moments and two powers of beta
         if lr_ratio is not None:
             for weight in self._parameter_list:
@@ -131,6 +148,11 @@ class AdamW(paddle.optimizer.AdamW):
     def clear_grad(self, set_to_zero=False):
         """Paddle's default keeps a gradient of zeros, which costs a pass now and an addition in the next backward."""
         super().clear_grad(set_to_zero)
+
+    def _add_accumulator(self, name, param, **settings):
+        if not self._bias_correction and name in (self._beta1_pow_acc_str, self._beta2_pow_acc_str):
+            settings["fill_value"] = 0.0
+        return super()._add_accumulator(name, param, **settings)
 
     def _append_optimize_op(self, block, param_and_grad):
         if isinstance(param_and_grad, dict):
@@ -149,74 +171,72 @@ class AdamW(paddle.optimizer.AdamW):
         due.append((weight, gradient, *self._states[weight.name], rate, decay))
 
 
-def adamw(model, learning_rate, weight_decay, epsilon):
-    """AdamW for a model's parameters, with no decay on biases and norms."""
-    decayed = {p.name for name, p in model.named_parameters() if not any(part in name for part in ("bias", "norm"))}
+def adamw(
+    model, learning_rate, weight_decay, epsilon, max_grad_norm=None, layer_decay=1.0, tf_compat=False, **constants
+):
+    """AdamW for a model's parameters, with no decay on biases and norms.
+
+    Args:
+        max_grad_norm: longer gradients, all parameters' as one vector, are cut to this length; None: never.
+        layer_decay: every layer learns this much slower than the one above it.
+        tf_compat: T's: no bias correction, and the whole body one layer deeper below the head than it is.
+        **constants: beta1, beta2.
+    """
+    named = dict(model.named_parameters())
+    decayed = {p.name for name, p in named.items() if not any(part in name for part in ("bias", "norm"))}
+    ratios = None
+    if layer_decay != 1.0:
+        layers = model.config.num_hidden_layers
+        below = {p.name: layers + 1 - layer_depth(name, layers) for name, p in named.items()}  # layers below the head
+        ratios = {name: layer_decay ** (depth + (tf_compat and depth > 0)) for name, depth in below.items()}
     return AdamW(
         learning_rate,
         epsilon=epsilon,
         parameters=model.parameters(),
         weight_decay=weight_decay,
         apply_decay_param_fun=decayed.__contains__,
+        grad_clip=paddle.nn.ClipGradByGlobalNorm(max_grad_norm) if max_grad_norm else None,
+        lr_ratio=ratios and (lambda p: ratios[p.name]),
+        bias_correction=not tf_compat,
+        **constants,
     )
 
 
 # ---------------------------------------------------------------------------------------------------------- log lines
 
 
-def progress(total, start=0):
-    """A tqdm bar on stderr; none when stderr is not a terminal."""
-    return tqdm(total=total, initial=start, unit="step", disable=not sys.stderr.isatty(), file=sys.stderr)
+def progress(total, start=0, shown=True):
+    """A tqdm bar on stderr with speed and remaining time; none when stderr is not a terminal."""
+    hidden = not (shown and sys.stderr.isatty())
+    return tqdm(total=total, initial=start, unit="step", disable=hidden, file=sys.stderr)
+
+
+class Curves:
+    """Writes figures for VisualDL into a folder; without one, does nothing. Raises InputError: it is not installed."""
+
+    def __init__(self, folder=None):
+        self._writer = None
+        if folder is not None:
+            try:
+                from visualdl import LogWriter
+            except ImportError as error:
+                raise InputError(f"--visualdl_dir: needs visualdl ({error})") from None
+            self._writer = LogWriter(logdir=str(folder))
+
+    def add(self, step, values):
+        """values: name → number."""
+        for name, value in values.items() if self._writer else ():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self):
+        if self._writer:
+            self._writer.close()
 
 
 def log(line):
     """Prints one of the published lines to stdout, above the progress bar."""
     tqdm.write(line, file=sys.stdout)
     sys.stdout.flush()
-
-
-# -------------------------------------------------------------------------------------------------------- checkpoints
-
-
-def prepare_output(output_dir, resume, overwrite):
-    """Creates the output folder. Raises InputError when it holds something and neither flag allows that."""
-    folder = Path(output_dir)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--output_dir {folder}: not a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (resume or overwrite):
-        raise InputError(f"--output_dir {folder}: not empty; add --resume to go on, --overwrite to start anew")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def save_state(folder, model, optimizer, state):
-    """Writes what a run needs to go on beside the model's own files: optimizer.safetensors and training_state.json.
-
-    Args:
-        state: dict that JSON can hold, e.g. the step and the best score so far.
-    """
-    names = {p.name: name for name, p in model.named_parameters()}
-    arrays = {}
-    for key, value in optimizer.state_dict().items():
-        owner = max((p for p in names if key.startswith(f"{p}_")), key=len, default=None)
-        if owner is not None:  # "linear_3.w_0_moment1_0" → "classifier.dense.weight:moment1_0"
-            arrays[f"{names[owner]}:{key[len(owner) + 1 :]}"] = value.numpy()
-    write_safetensors(folder / "optimizer.safetensors", arrays)
-    write_json(folder / "training_state.json", state)
-
-
-def load_state(folder, model, optimizer):
-    """Restores the optimizer from what save_state wrote and returns `state`. Raises InputError."""
-    names = {name: p.name for name, p in model.named_parameters()}
-    state = read_json(folder / "training_state.json")
-    moments = {}
-    for key, array in read_weights(folder / "optimizer.safetensors").items():
-        name, _, kind = key.partition(":")
-        if name not in names:
-            raise InputError(f"{folder / 'optimizer.safetensors'}: {name} is no parameter of this model")
-        moments[f"{names[name]}_{kind}"] = paddle.to_tensor(array)
-    optimizer.set_state_dict(moments)
-    return state
 
 
 def run_facts():

@@ -1,4 +1,4 @@
-"""Writes the sample data: all GLUE tasks in their official layout, a corpus and a vocabulary.
+"""Writes the sample data: all GLUE tasks and the diagnostic set in their official layout, a corpus and a vocabulary.
 
     python samples/generate.py [--output FOLDER]
 
@@ -17,11 +17,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import grammar
 
 from command_line import ArgumentParser, script
-from glue_tasks import TASKS
+from glue_tasks import DIAGNOSTIC, TASKS
 from tokenizer import save_vocabulary, train_vocabulary
 
 SEED = "ConvBERT samples 1"
-SIZES = {"train": 400, "dev": 160, "test": 40}  # rows
+SIZES = {"train": 400, "dev": 160, "test": 40, "diagnostic": 40}  # rows
 SST2_SIZES = {"train": 1000, "dev": 200, "test": 50}
 DOCUMENTS = 132
 VOCABULARY_SIZE = 1500
@@ -230,7 +230,7 @@ def wnli(rng, label, _split):
 
 GENERATORS = {
     "CoLA": cola, "SST-2": sst2, "MRPC": mrpc, "STS-B": stsb, "QQP": qqp, "MNLI": mnli, "QNLI": qnli, "RTE": rte,
-    "WNLI": wnli,
+    "WNLI": wnli, "AX": mnli,
 }  # fmt: skip
 
 # ---------------------------------------------------------------------------------------------------------------- files
@@ -250,6 +250,7 @@ COLUMNS = {  # of the train file, of the dev file where it differs, of the test 
     "QNLI": ("index,question,sentence,label", "index,question,sentence"),
     "RTE": ("index,sentence1,sentence2,label", "index,sentence1,sentence2"),
     "WNLI": ("index,sentence1,sentence2,label", "index,sentence1,sentence2"),
+    "AX": ("index,sentence1,sentence2",),
 }
 
 
@@ -272,7 +273,7 @@ def write_task(task, folder):
         rng.shuffle(rows)
         if kind == "train":
             train_texts = [text for texts, _ in rows for text in texts]
-        columns = COLUMNS[task.name][{"train": 0, "dev": -2, "test": -1}[kind]].split(",")
+        columns = COLUMNS[task.name][{"train": 0, "dev": -2, "test": -1, "diagnostic": -1}[kind]].split(",")
         lines = [] if task.headerless_columns and kind != "test" else ["\t".join(columns)]
         for index, (texts, label) in enumerate(rows):
             word = f"{label:.3f}" if task.is_regression else task.labels[label]
@@ -323,6 +324,7 @@ def main(argv=None):
     parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="folder to write into")
     output = parser.parse_args(argv).output
     train_texts = [text for task in TASKS.values() for text in write_task(task, output / task.name)]
+    write_task(DIAGNOSTIC, output / DIAGNOSTIC.name)
     corpus = corpus_lines()
     _write_lines(output / "corpus.txt", corpus)
     with tempfile.TemporaryDirectory() as folder:

@@ -8,9 +8,9 @@ import pytest
 
 import ops
 import runtime
-import training
 from checkpoint_files import InputError
 from modeling import ConvBertConfig, ConvBertForSequenceClassification, ConvBertGenerator
+from precision import choose_precision
 
 REASON = ops.bfloat16_obstacle()
 possible = pytest.mark.skipif(REASON is not None, reason=str(REASON))
@@ -177,12 +177,4 @@ def test_where_it_is_impossible_it_is_refused(monkeypatch, flags, path, message)
     with pytest.raises(InputError, match=message), ops.bfloat16():
         pass
     with pytest.raises(InputError, match=f"--amp O1 --amp_dtype bfloat16: .*{message}"):
-        training.choose_precision("O1", "bfloat16", "cpu")
-
-
-def test_choices_of_precision():
-    assert training.choose_precision(None, "bfloat16", "cpu") is contextlib.nullcontext
-    with pytest.raises(InputError, match="so far on a CPU only, not on gpu:0"):
-        training.choose_precision("O1", "bfloat16", "gpu:0")
-    with pytest.raises(InputError, match="only ConvBERT has bfloat16 products, not bert"):
-        training.choose_precision("O1", "bfloat16", "cpu", "bert")
+        choose_precision("O1", "bfloat16", "cpu")

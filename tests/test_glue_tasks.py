@@ -15,7 +15,8 @@ import pytest
 import checkpoint_files
 import glue_tasks
 from checkpoint_files import InputError
-from glue_tasks import TASKS, Example, find_task, format_scores, read_examples, score
+from glue_tasks import TASKS, Example, find_task, read_examples
+from scores import format_scores, score
 
 ROOT = Path(__file__).parents[1]
 REAL = ROOT.parent / "shared" / "glue"

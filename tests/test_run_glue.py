@@ -1,4 +1,3 @@
-import contextlib
 import json
 import re
 import subprocess
@@ -14,7 +13,10 @@ import ops
 import run_glue
 from checkpoint_files import read_json, read_weights
 from configuration import ConvBertConfig
-from glue_tasks import TASKS, find_task
+from glue_tasks import TASKS, find_task, read_examples
+from precision import Precision
+from processes import Processes
+from training import layer_depth
 
 SAMPLES = ROOT / "samples"
 bfloat16_needed = pytest.mark.skipif(ops.bfloat16_obstacle() is not None, reason=str(ops.bfloat16_obstacle()))
@@ -97,14 +99,15 @@ class PublishedRun:
 
     def __init__(self):
         self.lengths = np.random.default_rng(0).integers(3, 60, 67349)
+        self.labels = np.zeros(67349, "int64")
         self.weight = paddle.create_parameter([2], "float32")
 
     def __len__(self):
         return len(self.lengths)
 
-    def batch(self, indices):
+    def inputs(self, indices):
         self.size = len(indices)
-        return {}, paddle.zeros([len(indices)], "int64")
+        return {}
 
     def __call__(self):
         return self.weight.expand([self.size, 2])
@@ -121,10 +124,10 @@ class PublishedRun:
 
 def test_the_published_log_is_reproduced_digit_for_digit(tmp_path, capsys, monkeypatch):
     run = PublishedRun()
-    monkeypatch.setattr(run_glue, "save", lambda *args: None)
-    monkeypatch.setattr(run_glue, "evaluate_all", lambda *args: {"dev": {"acc": 0.5}})
+    monkeypatch.setattr(run_glue, "evaluate_and_save", lambda *args: None)
     arguments = ["--task_name", "SST-2", "--batch_size", "256", "--output_dir", str(tmp_path)]
-    run_glue.train(run_glue.parse_args(arguments), TASKS["SST-2"], run, None, run, {}, tmp_path, contextlib.nullcontext)
+    settings = run_glue.parse_args(arguments), TASKS["SST-2"], run, None, tmp_path, Precision(), Processes()
+    run_glue.train(run_glue.Run(*settings), run, [])
     found = re.findall(r"global step (\d+)/792, epoch: (\d), batch: (\d+), .* lr: ([\d.]+)", capsys.readouterr().out)
     assert [" ".join(line) for line in found] == [
         "100 0 99 0.0000970547",
@@ -165,17 +168,17 @@ def test_a_stopped_run_resumes_bit_for_bit(tiny, tmp_path, monkeypatch, amp):
     arguments |= amp
     assert run_glue.main(command(tiny, tmp_path / "whole", **arguments)) == 0
 
-    evaluate_all, evaluations = run_glue.evaluate_all, []
+    evaluate_dev, evaluations = run_glue.evaluate_dev, []
 
     def stop_at_the_third(*args):
         evaluations.append(1)
         if len(evaluations) == 3:
             raise KeyboardInterrupt
-        return evaluate_all(*args)
+        return evaluate_dev(*args)
 
-    monkeypatch.setattr(run_glue, "evaluate_all", stop_at_the_third)
+    monkeypatch.setattr(run_glue, "evaluate_dev", stop_at_the_third)
     assert run_glue.main(command(tiny, tmp_path / "parts", **arguments)) == 130
-    monkeypatch.setattr(run_glue, "evaluate_all", evaluate_all)
+    monkeypatch.setattr(run_glue, "evaluate_dev", evaluate_dev)
     assert read_json(tmp_path / "parts/last/training_state.json")["step"] == 40
     assert run_glue.main(command(tiny, tmp_path / "parts", resume=True, **arguments)) == 0
 
@@ -196,6 +199,183 @@ def test_a_head_for_another_task_is_replaced(tiny, tmp_path, caplog):
         assert run_glue.main(command(tmp_path / "mnli", output, task_name=task, from_scratch=False)) == 0
         assert "starting anew: classifier" in caplog.text
         assert ConvBertConfig.from_pretrained(output).num_labels == TASKS[task].num_labels
+
+
+def weights_after(folder):
+    return read_weights(folder / "last")
+
+
+def assert_close(first, second, tolerance):
+    for name, array in first.items():
+        np.testing.assert_allclose(array, second[name], rtol=0, atol=tolerance, err_msg=name)
+
+
+@pytest.fixture
+def without_dropout(tiny, tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    settings = dict(TINY, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    (folder / "config.json").write_text(json.dumps(ConvBertConfig(**settings).to_dict()))
+    (folder / "vocab.txt").write_bytes((tiny / "vocab.txt").read_bytes())
+    return folder
+
+
+def test_accumulated_batches_learn_as_one(without_dropout, tmp_path):
+    flags = dict(task_name="STS-B", max_steps=14, learning_rate=1e-3)  # the 13th step has a partial batch
+    assert run_glue.main(command(without_dropout, tmp_path / "one", batch_size=32, **flags)) == 0
+    flags |= dict(batch_size=8, gradient_accumulation_steps=4)
+    assert run_glue.main(command(without_dropout, tmp_path / "four", **flags)) == 0
+    one, four = (read_json(tmp_path / name / "results.json") for name in ("one", "four"))
+    for first, second in zip(one["log"], four["log"], strict=True):
+        assert second["loss"] == pytest.approx(first["loss"], abs=1e-5)
+    assert_close(weights_after(tmp_path / "one"), weights_after(tmp_path / "four"), 1e-5)
+    assert one["examples"] == four["examples"]
+
+
+def test_recompute_changes_nothing(tiny, tmp_path):
+    for name, recompute in (("plain", False), ("again", True)):
+        assert run_glue.main(command(tiny, tmp_path / name, recompute=recompute, learning_rate=1e-3)) == 0
+    assert_close(weights_after(tmp_path / "plain"), weights_after(tmp_path / "again"), 0)
+
+
+def test_a_run_stops_when_it_gets_no_better(tiny, tmp_path, capsys):
+    flags = dict(max_steps=40, save_steps=2, early_stopping_patience=3, learning_rate=0.0)
+    assert run_glue.main(command(tiny, tmp_path / "out", **flags)) == 0
+    results = read_json(tmp_path / "out/results.json")
+    assert [entry["step"] for entry in results["evaluations"]] == [2, 4, 6, 8]
+    assert results["best_step"] == 2
+    assert "stopped early: no better than at step 2 since" in capsys.readouterr().err
+    assert run_glue.main(command(tiny, tmp_path / "out", resume=True, **flags)) == 0  # and stays so
+    assert read_json(tmp_path / "out/results.json")["evaluations"] == results["evaluations"]
+
+
+def test_what_a_run_leaves(tiny, tmp_path):
+    flags = dict(task_name="MNLI", max_steps=8, keep_checkpoints=2, do_predict=True, visualdl_dir=tmp_path / "vdl")
+    assert run_glue.main(command(tiny, tmp_path / "out", **flags)) == 0
+    out = tmp_path / "out"
+    assert {path.name for path in out.iterdir()} == {
+        "last", "checkpoint-6", "checkpoint-8", "predictions", "config.json", "model.safetensors", "vocab.txt",
+        "tokenizer_config.json", "results.json", "curves.png", "confusion.png", "predictions_dev.tsv",
+    }  # fmt: skip
+    for picture in ("curves.png", "confusion.png"):
+        assert (out / picture).read_bytes().startswith(b"\x89PNG")
+    assert any(path.name.startswith("vdlrecords") for path in (tmp_path / "vdl").iterdir())
+
+    header, *rows = [line.split("\t") for line in (out / "predictions_dev.tsv").read_text().splitlines()]
+    assert header == ["split", "row", "loss", "label", "prediction", "probability", "text", "text_pair"]
+    found = {(row[0], int(row[1])): row for row in rows}
+    assert len(found) == len(rows) == 320
+    losses = [float(row[2]) for row in rows]
+    assert losses == sorted(losses, reverse=True)
+    results = read_json(out / "results.json")
+    best = next(entry for entry in results["evaluations"] if entry["step"] == results["best_step"])
+    for split in ("dev_matched", "dev_mismatched"):
+        examples = read_examples(TASKS["MNLI"], split, SAMPLES)
+        mine = [found[split, number + 1] for number in range(len(examples))]
+        assert np.mean([row[3] == row[4] for row in mine]) == pytest.approx(best[split]["acc"])
+        assert np.mean([float(row[2]) for row in mine]) == pytest.approx(best[split]["loss"], abs=1e-5)
+        for row, example in zip(mine, examples, strict=True):
+            assert row[3] == TASKS["MNLI"].labels[example.label]
+            assert row[6:] == [example.text, example.text_pair]
+
+    for name in ("MNLI-m.tsv", "MNLI-mm.tsv", "AX.tsv"):
+        lines = (out / "predictions" / name).read_text().splitlines()
+        assert lines[0] == "index\tprediction"
+        assert {line.split("\t")[1] for line in lines[1:]} <= {"contradiction", "entailment", "neutral"}
+        assert len(lines) == 41
+
+
+def test_predictions_are_the_best_model_s(tiny, tmp_path, capsys):
+    """And not those of the last one, which has unlearnt all."""
+    flags = dict(task_name="STS-B", max_steps=6, save_steps=3, do_predict=True)
+    assert run_glue.main(command(tiny, tmp_path / "out", learning_rate=1e-3, **flags)) == 0
+    again = command(tmp_path / "out", tmp_path / "again", **flags, from_scratch=False, do_train=False)
+    assert run_glue.main(again) == 0
+    for name in ("predictions/STS-B.tsv", "predictions_dev.tsv"):
+        assert (tmp_path / "out" / name).read_text() == (tmp_path / "again" / name).read_text()
+
+
+def test_missing_test_files_are_said(tiny, tmp_path, capsys):
+    data = tmp_path / "RTE"
+    data.mkdir()
+    for split in ("train", "dev"):
+        (data / f"{split}.tsv").write_bytes((SAMPLES / f"RTE/{split}.tsv").read_bytes())
+    flags = dict(task_name="RTE", data_dir=data, do_predict=True)
+    assert run_glue.main(command(tiny, tmp_path / "out", **flags)) == 0
+    assert "warning: no RTE/test.tsv: nothing to predict for RTE.tsv" in capsys.readouterr().err
+    assert not (tmp_path / "out/predictions").exists()
+
+
+@pytest.mark.parametrize(
+    ("labels", "num_labels"),
+    [("red green blue", 3), ("0.5 1 2.5", 1), ("1 2 3 4 5", 5)],
+    ids=["words", "numbers", "stars"],
+)
+def test_own_data(tiny, tmp_path, labels, num_labels):
+    words = labels.split()
+    for name in ("train", "dev"):
+        rows = [f"text {index},{words[index % len(words)]}" for index in range(40)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *rows]))
+    (tmp_path / "test.jsonl").write_text('{"text": "text 1"}\n{"text": "text 2"}\n')
+    files = dict(task_name=None, data_dir=None, train_file=tmp_path / "train.csv", validation_file=tmp_path / "dev.csv")
+    files |= dict(test_file=tmp_path / "test.jsonl", do_predict=True)
+    assert run_glue.main(command(tiny, tmp_path / "out", **files)) == 0
+    config = ConvBertConfig.from_pretrained(tmp_path / "out")
+    assert config.num_labels == num_labels
+    assert config.label_names == (None if num_labels == 1 else sorted(words))
+    lines = (tmp_path / "out/predictions/test.tsv").read_text().splitlines()
+    assert len(lines) == 3
+    again = command(tmp_path / "out", tmp_path / "again", **files, from_scratch=False, do_train=False)
+    assert run_glue.main(again) == 0
+    assert (tmp_path / "again/predictions/test.tsv").read_text().splitlines() == lines
+
+
+def test_both_orders_of_a_pair(tiny, tmp_path, monkeypatch):
+    seen = []
+    train = run_glue.train
+    monkeypatch.setattr(run_glue, "train", lambda run, texts, *rest: seen.append(texts) or train(run, texts, *rest))
+    for task, count in (("MRPC", 800), ("RTE", 400)):
+        assert run_glue.main(command(tiny, tmp_path / task, task_name=task, double_unordered=True)) == 0
+        assert len(seen.pop()) == count
+
+
+def test_mnli_s_model_begins_another_task(tiny, tmp_path, caplog):
+    """The body is MNLI's, the head is new even where the labels are the same."""
+    assert run_glue.main(command(tiny, tmp_path / "rte", task_name="RTE")) == 0
+    flags = dict(task_name="RTE", from_scratch=False, init_from=tmp_path / "rte", learning_rate=0.0)
+    assert run_glue.main(command("convbert-giant", tmp_path / "out", **flags)) == 0
+    before, after = (read_weights(tmp_path / name) for name in ("rte", "out"))
+    for name, array in before.items():
+        if not name.startswith("classifier"):
+            np.testing.assert_array_equal(array, after[name], err_msg=name)
+        elif array.ndim == 2:
+            assert (array != after[name]).any(), name
+
+
+def test_the_paper_s_recipe(tmp_path):
+    def chosen(task, model, *more):
+        flags = f"--recipe paper --task_name {task} --model_name_or_path {model} --output_dir x"
+        return vars(run_glue.parse_args([*flags.split(), *more]))
+
+    small = chosen("rte", "convbert-medium-small")
+    assert (small["learning_rate"], small["num_train_epochs"], small["layer_lr_decay"]) == (3e-4, 10, 0.8)
+    assert (small["weight_decay"], small["warmup_proportion"], small["batch_size"]) == (0.01, 0.1, 32)
+    base = chosen("MRPC", "convbert-base")
+    assert (base["learning_rate"], base["num_train_epochs"], base["double_unordered"]) == (1e-4, 3, True)
+    assert chosen("sts-b", "convbert-small")["num_train_epochs"] == 10
+    assert chosen("sts-b", "convbert-small", "--num_train_epochs", "2")["num_train_epochs"] == 2
+    (tmp_path / "config.json").write_text('{"hidden_size": 768}')
+    assert chosen("CoLA", tmp_path)["learning_rate"] == 1e-4
+    plain = vars(run_glue.parse_args(["--task_name", "RTE", "--output_dir", "x"]))
+    assert (plain["learning_rate"], plain["weight_decay"], plain["layer_lr_decay"]) == (1e-4, 0.0, 1.0)
+
+
+def test_settings_of_the_paper_s_code_train(tiny, tmp_path):
+    flags = dict(recipe="paper", tf_compat=True, task_name="MRPC", mask_conv_padding=True, lr_scheduler_type="cosine")
+    assert run_glue.main(command(tiny, tmp_path / "out", **flags)) == 0
+    arguments = read_json(tmp_path / "out/results.json")["arguments"]
+    assert (arguments["learning_rate"], arguments["max_grad_norm"]) == (3e-4, 1.0)
+    assert ConvBertConfig.from_pretrained(tmp_path / "out").mask_conv_padding is True
 
 
 def test_without_buckets_and_with_a_schedule_of_one_step(tiny, tmp_path, capsys):
@@ -246,6 +426,19 @@ def test_other_models_train_from_hugging_face_folders(tmp_path, model_type):
     assert again["evaluations"][0]["dev"]["loss"] == pytest.approx(best["dev"]["loss"], abs=1e-6)
     assert run_glue.main(command(source, tmp_path / "new", model_type=model_type, task_name="RTE")) == 0
 
+    flags |= dict(
+        task_name="STS-B", layer_lr_decay=0.8, max_grad_norm=1.0, gradient_accumulation_steps=2, recompute=True
+    )
+    flags |= dict(do_predict=True, tf_compat=True, init_from=tmp_path / "out", max_steps=6)
+    assert run_glue.main(command(source, tmp_path / "sts", **flags)) == 0
+    assert len((tmp_path / "sts/predictions/STS-B.tsv").read_text().splitlines()) == 41
+    depths = {layer_depth(name, 2) for name in _names(tmp_path / "sts")}
+    assert depths == {0, 1, 2, 3}
+
+
+def _names(folder):
+    return [name for name in read_weights(folder) if "position_ids" not in name]
+
 
 BAD = [  # flags that differ from a good run → what the one line says
     (dict(task_name="GLUE"), r"unknown task 'GLUE'; known are CoLA, SST-2"),
@@ -271,7 +464,7 @@ def test_bad_input_is_one_line(tiny, tmp_path, one_line, flags, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "required: --task_name, --output_dir"),
+        ([], "required: --output_dir"),
         (["--task_name", "RTE", "--output_dir", "x", "--batch_size", "0"], "--batch_size must be at least 1, not 0"),
         (["--task_name", "RTE", "--output_dir", "x", "--batch_size", "a"], "invalid int value: 'a'"),
         (["--task_name", "RTE", "--output_dir", "x", "--warmup_proportion", "2"], r"must lie in \[0, 1\], not 2"),

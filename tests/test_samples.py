@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glue_tasks import TASKS, read_examples, score
+from glue_tasks import TASKS, read_examples
+from scores import score
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "samples"
@@ -66,7 +67,7 @@ def test_headers_equal_the_official(name):
 def test_generator_reproduces_the_files(tmp_path):
     subprocess.run([sys.executable, SAMPLES / "generate.py", "--output", tmp_path], check=True)
     written = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()}
-    assert len(written) == len(SPLITS) + 2  # and the corpus and the vocabulary
+    assert len(written) == len(SPLITS) + 3  # and the diagnostic set, the corpus and the vocabulary
     for path in written:
         assert (tmp_path / path).read_bytes() == (SAMPLES / path).read_bytes(), path
 

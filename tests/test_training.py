@@ -6,6 +6,7 @@ import pytest
 
 import training
 from checkpoint_files import InputError
+from modeling import ConvBertConfig, ConvBertForSequenceClassification
 
 
 def lengths(count, seed=0):
@@ -60,7 +61,7 @@ def test_a_step_s_dropout_depends_on_seed_and_step_alone():
 
 
 def test_the_schedule():
-    schedule = training.linear_schedule(1e-4, total_steps=100, warmup_steps=10)
+    schedule = training.learning_rates("linear", 1e-4, total_steps=100, warmup_steps=10)
     rates = []
     for _ in range(101):
         rates.append(schedule.get_lr())
@@ -70,7 +71,135 @@ def test_the_schedule():
     assert rates[10] == max(rates) == pytest.approx(1e-4)
     assert rates[55] == pytest.approx(5e-5)
     assert rates[100] == 0
-    assert training.linear_schedule(1e-4, 10, 0).get_lr() == 1e-4
+    assert training.learning_rates("linear", 1e-4, 10, 0).get_lr() == 1e-4
+
+
+def rates(schedule, steps):
+    found = []
+    for _ in range(steps):
+        found.append(schedule.get_lr())
+        schedule.step()
+    return found
+
+
+def test_other_schedules():
+    cosine = rates(training.learning_rates("cosine", 1.0, 100, 20), 101)
+    assert cosine[10] == pytest.approx(0.5)
+    assert cosine[20] == max(cosine) == 1
+    assert cosine[60] == pytest.approx(0.5)
+    assert cosine[40] == pytest.approx((1 + 2**-0.5) / 2)
+    assert cosine[100] == pytest.approx(0)
+    constant = rates(training.learning_rates("constant", 1.0, 100, 20), 101)
+    assert constant[10] == pytest.approx(0.5)
+    assert constant[20:] == [1] * 81
+
+
+def test_the_original_s_schedule_falls_during_warm_up():
+    """google-research/electra, model/optimization.py: polynomial decay of the rate, times min(1, step / warm-up)."""
+    found = rates(training.learning_rates("linear", 1.0, 100, 10, decay_in_warmup=True), 101)
+    expected = [(1 - step / 100) * min(1, step / 10) for step in range(101)]
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+class Layered(paddle.nn.Layer):
+    """Names as in our models and PaddleNLP's, three layers deep."""
+
+    def __init__(self):
+        super().__init__()
+        self.config = ConvBertConfig.from_preset("convbert-tiny", num_hidden_layers=3)
+        self.convbert = paddle.nn.Layer()
+        self.convbert.embeddings = paddle.nn.Embedding(2, 2)
+        self.convbert.embeddings_project = paddle.nn.Linear(2, 2)
+        self.convbert.encoder = paddle.nn.Layer()
+        self.convbert.encoder.layers = paddle.nn.LayerList([paddle.nn.Linear(2, 2) for _ in range(3)])
+        self.classifier = paddle.nn.Linear(2, 2)
+
+
+@pytest.mark.parametrize("tf_compat", [False, True])
+def test_layers_below_learn_slower(tf_compat):
+    """The paper's code: decay ** (layers + 2 - depth), depth 0 for embeddings, n + 1 for layer n; the head's is 1."""
+    model = Layered()
+    optimizer = training.adamw(model, 1.0, 0.0, 1e-6, layer_decay=0.5, tf_compat=tf_compat)
+    found = {
+        name.removeprefix("convbert.").removesuffix(".weight"): p.optimize_attr["learning_rate"]
+        for name, p in model.named_parameters()
+        if name.endswith("weight")
+    }
+    assert optimizer is not None
+    slip = 0.5 if tf_compat else 1.0
+    assert found == {
+        "classifier": 1.0,
+        "encoder.layers.2": 0.5 * slip,
+        "encoder.layers.1": 0.25 * slip,
+        "encoder.layers.0": 0.125 * slip,
+        "embeddings": 0.0625 * slip,
+        "embeddings_project": 0.0625 * slip,
+    }
+
+
+def test_every_layer_of_a_real_model_has_its_depth():
+    model = ConvBertForSequenceClassification(ConvBertConfig.from_preset("convbert-tiny"))
+    depths = {name: training.layer_depth(name, 6) for name, _ in model.named_parameters()}
+    assert sorted(set(depths.values())) == list(range(8))
+    assert all(depth == 7 for name, depth in depths.items() if not name.startswith("convbert."))
+    assert {depth for name, depth in depths.items() if "embeddings" in name} == {0}
+
+
+@pytest.mark.parametrize("path", ["auto", "paddle"])
+def test_without_bias_correction(monkeypatch, path):
+    """Adam as in the paper's code: w -= rate · m / (sqrt(v) + epsilon), the moments as they are."""
+    monkeypatch.setenv("CONVBERT_KERNELS", path)
+    weight = paddle.create_parameter([3], "float32")
+    weight.set_value(np.ones(3, "float32"))
+    optimizer = training.AdamW(0.1, parameters=[weight], weight_decay=0.0, epsilon=1e-6, bias_correction=False)
+    expected, moment, square = np.ones(3), 0.0, 0.0
+    beta1, beta2 = float(np.float32(0.9)), float(np.float32(0.999))
+    for gradient in (np.array([1.0, -2.0, 0.5]), np.array([0.5, 1.0, 4.0]), np.array([-1.0, 0.1, 0.2])):
+        weight.grad = paddle.to_tensor(gradient.astype("float32"))
+        optimizer.step()
+        optimizer.clear_grad()
+        moment = beta1 * moment + (1 - beta1) * gradient
+        square = beta2 * square + (1 - beta2) * gradient**2
+        expected = expected - 0.1 * moment / (np.sqrt(square) + 1e-6)
+        np.testing.assert_allclose(weight.numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_long_gradients_are_cut():
+    found = {}
+    for limit in (None, 1.0):
+        weights = [paddle.create_parameter([2], "float32") for _ in range(2)]
+        for weight in weights:
+            weight.set_value(np.zeros(2, "float32"))
+            weight.grad = paddle.to_tensor([3.0, 4.0])
+        model = paddle.nn.Layer()
+        model.first, model.second = weights
+        optimizer = training.adamw(model, 1.0, 0.0, 1e3, max_grad_norm=limit)  # epsilon so large that steps are linear
+        optimizer.step()
+        found[limit] = np.concatenate([weight.numpy() for weight in weights])
+    np.testing.assert_allclose(found[1.0] * 50**0.5, found[None], rtol=2e-2)
+
+
+class Alone:
+    count, rank = 1, 0
+
+    def share(self, pieces):
+        return pieces[self.rank :: self.count]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("size", [1, 5, 8, 13, 24])
+def test_pieces_add_up_to_the_mean_over_the_batch(count, size):
+    batch, values = np.arange(100, 100 + size), np.random.default_rng(0).normal(size=200)
+    total, seen = 0.0, []
+    for rank in range(count):
+        processes = Alone()
+        processes.count, processes.rank = count, rank
+        pieces = training.weighted_pieces(batch, 4, processes)
+        assert pieces
+        total += sum(weight * values[indices].mean() for indices, weight in pieces) / count
+        seen += [index for indices, weight in pieces for index in indices if weight]
+    assert total == pytest.approx(values[batch].mean())
+    assert sorted(seen) == list(batch)
 
 
 def test_biases_and_norms_do_not_decay():
@@ -84,60 +213,6 @@ def test_biases_and_norms_do_not_decay():
     for name, weight in layer.named_parameters():
         factor = 0.95 if name == "0.weight" else 1.0
         np.testing.assert_allclose(weight.numpy(), before[name] * factor, rtol=1e-6)
-
-
-def network():
-    paddle.seed(3)
-    model = paddle.nn.Sequential(paddle.nn.Linear(4, 8), paddle.nn.LayerNorm(8), paddle.nn.Linear(8, 1))
-    return model, training.adamw(model, 0.01, 0.1, 1e-6)
-
-
-def steps(model, optimizer, first, last):
-    for step in range(first, last):
-        training.seed_step(0, step)
-        x = paddle.randn([16, 4])
-        (model(x) - x.sum(-1, keepdim=True)).square().mean().backward()
-        optimizer.step()
-        optimizer.clear_grad()
-
-
-def test_a_saved_optimizer_goes_on_bit_for_bit(tmp_path):
-    model, optimizer = network()
-    steps(model, optimizer, 0, 10)
-    whole = {name: weight.numpy() for name, weight in model.state_dict().items()}
-
-    model, optimizer = network()
-    steps(model, optimizer, 0, 4)
-    training.save_state(tmp_path, model, optimizer, {"step": 4, "best": 0.5})
-    weights = {name: weight.numpy() for name, weight in model.state_dict().items()}
-    model, optimizer = network()  # other parameter names than before, as in a new process
-    model.set_state_dict(weights)
-    assert training.load_state(tmp_path, model, optimizer) == {"step": 4, "best": 0.5}
-    steps(model, optimizer, 4, 10)
-    for name, weight in model.state_dict().items():
-        np.testing.assert_array_equal(weight.numpy(), whole[name])
-
-
-def test_an_optimizer_of_another_model_is_refused(tmp_path):
-    model, optimizer = network()
-    steps(model, optimizer, 0, 1)
-    training.save_state(tmp_path, model, optimizer, {})
-    other = paddle.nn.Linear(4, 1)
-    with pytest.raises(InputError, match=r"optimizer\.safetensors: \d\.\w+ is no parameter"):
-        training.load_state(tmp_path, other, training.adamw(other, 0.01, 0.0, 1e-6))
-
-
-def test_output_folders_are_not_overwritten_by_accident(tmp_path):
-    folder = training.prepare_output(tmp_path / "new/run", resume=False, overwrite=False)
-    assert folder.is_dir()
-    (folder / "result").write_text("precious")
-    with pytest.raises(InputError, match="not empty; add --resume to go on, --overwrite to start anew"):
-        training.prepare_output(folder, resume=False, overwrite=False)
-    for flags in ((True, False), (False, True)):
-        training.prepare_output(folder, *flags)
-    assert (folder / "result").read_text() == "precious"
-    with pytest.raises(InputError, match="not a folder"):
-        training.prepare_output(folder / "result", False, True)
 
 
 def test_devices(capsys):
@@ -168,7 +243,7 @@ def adamw_run(kind, steps=100, resume_at=None, **settings):
 
     random = np.random.default_rng(0)
     start = [random.normal(size=shape).astype("float32") for shape in ([300, 70], [5], [3, 4, 5], [20_000])]
-    schedule = training.linear_schedule(1e-3, 2 * steps, 10)
+    schedule = training.learning_rates("linear", 1e-3, 2 * steps, 10)
 
     def parameters(values):
         weights = [paddle.create_parameter(value.shape, "float32") for value in values]

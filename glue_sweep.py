@@ -1,0 +1,180 @@
+"""Runs run_glue.py for many tasks and seeds and makes one table of the results, as papers have it.
+
+    python glue_sweep.py --task_name all --seeds 1 2 3 --model_name_or_path convbert-small --output_dir OUT
+
+Flags that are not listed here go to every run. A run that is finished in OUT/TASK/seed-S is not run again, one that was
+stopped goes on; `--init_from` reaches RTE, MRPC and STS-B alone. The table is in OUT/results.md, .json and .png.
+"""
+
+import argparse
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from checkpoint_files import InputError, atomic_file, read_json, write_json
+from command_line import ArgumentParser, script
+from glue_tasks import TASKS, find_task
+from leaderboard import entries, write_submission
+
+ROOT = Path(__file__).resolve().parent
+FROM_MNLI = ("MRPC", "STS-B", "RTE")  # tasks that --init_from is for
+OURS = ("--task_name", "--seed", "--output_dir", "--resume", "--no-resume", "--do_predict", "--init_from")
+
+
+def parse_args(argv):
+    parser = ArgumentParser("Fine-tune on many GLUE tasks with many seeds, and make one table of it.")
+    parser.add_argument("--task_name", nargs="+", required=True, metavar="TASK", help="tasks, or all")
+    parser.add_argument(
+        "--seeds", nargs="+", type=int, default=[42], metavar="SEED", help="one run of each task for each"
+    )
+    parser.add_argument("--output_dir", required=True, help="folder for runs and table")
+    parser.add_argument("--init_from", metavar="FOLDER", help="MNLI's model for RTE, MRPC and STS-B to start from")
+    parser.add_argument(
+        "--do_predict", action=argparse.BooleanOptionalAction, default=False,
+        help="predict the test sets with each task's best seed, and zip them for the leaderboard",
+    )  # fmt: skip
+    args, passed = parser.parse_known_args(argv)
+    if clash := [flag for flag in passed if flag.partition("=")[0] in OURS or flag == "--overwrite"]:
+        parser.error(f"{clash[0]}: not for a sweep; a new --output_dir begins a new one")
+    names = list(TASKS) if [name.lower() for name in args.task_name] == ["all"] else args.task_name
+    args.tasks = list(dict.fromkeys(find_task(name) for name in names))
+    args.seeds = list(dict.fromkeys(args.seeds))
+    if min(args.seeds) < 0:
+        parser.error(f"--seeds must be numbers from 0, not {min(args.seeds)}")
+    return args, passed
+
+
+def run(args, passed, task, seed):
+    """Starts one run, or goes on with it, unless it is finished. Returns the content of its results.json."""
+    folder = Path(args.output_dir) / task.name / f"seed-{seed}"
+    flags = ["--task_name", task.name, "--seed", str(seed), "--output_dir", str(folder), *passed]
+    if args.do_predict:
+        flags.append("--do_predict")
+    if args.init_from and task.name in FROM_MNLI:
+        flags += ["--init_from", args.init_from]
+    note = folder / "command.json"
+    if note.is_file() and read_json(note) != flags:
+        before, now = " ".join(read_json(note)), " ".join(flags)
+        raise InputError(f"{folder}: made by other flags ({before}) than now ({now}); take another --output_dir")
+    if (folder / "results.json").is_file():
+        print(f"{task.name}, seed {seed}: finished before", file=sys.stderr)
+        return read_json(folder / "results.json")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(note, flags)
+    print(f"{task.name}, seed {seed}: run_glue.py {' '.join(flags)}", file=sys.stderr, flush=True)
+    done = subprocess.run([sys.executable, str(ROOT / "run_glue.py"), *flags, "--resume"], check=False)
+    if done.returncode:
+        raise InputError(f"{task.name}, seed {seed}: stopped with status {done.returncode}; the same command goes on")
+    return read_json(folder / "results.json")
+
+
+# -------------------------------------------------------------------------------------------------------------- table
+
+
+def best_scores(results):
+    """Scores of the best evaluation, averaged over the dev splits, and each split's own where there are several."""
+    (best,) = [entry for entry in results["evaluations"] if entry["step"] == results["best_step"]]
+    splits = {name: scores for name, scores in best.items() if name != "step"}
+    names = [name for name in next(iter(splits.values())) if name != "loss"]
+    found = {name: float(np.mean([scores[name] for scores in splits.values()])) for name in names}
+    if len(splits) > 1:
+        found |= {f"{split} {name}": scores[name] for split, scores in splits.items() for name in names}
+    return found
+
+
+def summary(values):
+    """Median, mean, standard deviation (of a sample; None for one run) and best of a metric over the seeds."""
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return dict(median=float(np.median(values)), mean=float(np.mean(values)), std=deviation, best=max(values))
+
+
+def make_table(tasks, runs):
+    """The content of results.json.
+
+    Args:
+        tasks: the Tasks, in order.
+        runs: (task name, seed) → results of run_glue.py.
+    """
+    found = {}
+    for task in tasks:
+        seeds = {seed: best_scores(results) for (name, seed), results in runs.items() if name == task.name}
+        metrics = {name: summary([scores[name] for scores in seeds.values()]) for name in next(iter(seeds.values()))}
+        facts = {seed: runs[task.name, seed] for seed in seeds}
+        seconds = {seed: result["train_seconds"] + result["eval_seconds"] for seed, result in facts.items()}
+        found[task.name] = dict(main_metric=task.main_metric, metrics=metrics, seeds=seeds, seconds=seconds)
+    counted = [name for name in found if name != "WNLI"]
+    average = {}
+    for kind in ("median", "mean", "best"):
+        scores = [found[name]["metrics"][found[name]["main_metric"]][kind] for name in counted]
+        average[kind] = float(np.mean(scores)) if scores else math.nan
+    first = next(iter(runs.values()))
+    settings = dict(machine=first["machine"], versions=first["versions"], arguments=first["arguments"])
+    return dict(tasks=found, average=average, averaged=counted, **settings)
+
+
+def as_markdown(table, command):
+    def percent(value):
+        return "" if value is None else f"{100 * value:.2f}"
+
+    lines = ["| task | metric | median | mean ± std | best | seeds | minutes |", "| --- " * 7 + "|"]
+    for name, entry in table["tasks"].items():
+        minutes = sum(entry["seconds"].values()) / 60
+        for metric, row in entry["metrics"].items():
+            bold = "**" if metric == entry["main_metric"] else ""
+            spread = f" ± {percent(row['std'])}" if row["std"] is not None else ""
+            seeds = ", ".join(f"{seed}: {percent(scores[metric])}" for seed, scores in entry["seeds"].items())
+            cells = [name, metric, f"{bold}{percent(row['median'])}{bold}", f"{percent(row['mean'])}{spread}"]
+            lines.append(f"| {' | '.join([*cells, percent(row['best']), seeds, f'{minutes:.1f}'])} |")
+    average = table["average"]
+    count = len(table["averaged"])
+    left_out = " without WNLI" if "WNLI" in table["tasks"] else ""
+    cells = [f"average of {count}{left_out}", "", *(percent(average[kind]) for kind in ("median", "mean", "best"))]
+    lines.append(f"| {' | '.join(cells)} | | |")
+    machine, versions = table["machine"], table["versions"]
+    tools = ", ".join(f"{name} {version}" for name, version in versions.items())
+    notes = [f"Dev sets, in percent. {machine['processor']}, {machine['cores']} cores, {machine['device']}; {tools}."]
+    return "\n".join([*lines, "", *notes, "", f"    {command}", ""])
+
+
+def write_zip(args, passed, runs):
+    """Puts together what the best seed of each task predicted."""
+    output, sources, best = Path(args.output_dir), {}, {}
+    for (name, seed), results in runs.items():
+        if name not in best or results["best_score"] > runs[name, best[name]]["best_score"]:
+            best[name] = seed
+    for entry in entries():
+        path = output / entry.task / f"seed-{best.get(entry.task)}" / "predictions" / entry.name
+        if path.is_file():
+            sources[entry.name] = path
+    data = next(iter(runs.values()))["arguments"]["data_dir"]
+    on_samples = data is not None and Path(data).resolve() == ROOT / "samples"
+    for line in write_submission(output, sources, for_leaderboard=not on_samples):
+        print(line, file=sys.stderr)
+
+
+@script
+def main(argv=None):
+    argv = sys.argv[1:] if argv is None else argv
+    args, passed = parse_args(argv)
+    output = Path(args.output_dir)
+    output.mkdir(parents=True, exist_ok=True)
+    runs = {(task.name, seed): run(args, passed, task, seed) for task in args.tasks for seed in args.seeds}
+    table = make_table(args.tasks, runs)
+    command = " ".join(["python", "glue_sweep.py", *argv])
+    text = as_markdown(table, command)
+    write_json(output / "results.json", {**table, "command": command})
+    with atomic_file(output / "results.md") as file:
+        file.write(text.encode())
+    from figures import draw_sweep
+
+    draw_sweep(table, output / "results.png")
+    print(text, end="")
+    if args.do_predict:
+        write_zip(args, passed, runs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

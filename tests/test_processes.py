@@ -1,0 +1,162 @@
+"""Two processes on this machine's CPU, as paddle.distributed.launch starts them."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from test_run_glue import command, tiny  # noqa: F401  (a fixture)
+
+import processes
+from checkpoint_files import read_json, read_weights
+
+LAUNCH = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--backend", "gloo"]
+
+
+def test_alone_nothing_changes():
+    alone = processes.Processes()
+    assert (alone.rank, alone.count, alone.writes) == (0, 1, True)
+    assert alone.share([1, 2, 3]) == [1, 2, 3]
+    values = np.arange(3)
+    assert alone.add(values) is values
+    with pytest.raises(KeyError), alone.one_fails_all_fail():
+        raise KeyError
+    alone.wait()
+
+
+def test_several_gpus_get_a_process_each(monkeypatch):
+    started = []
+    monkeypatch.setattr(processes.os, "execv", lambda program, arguments: started.append(arguments))
+    monkeypatch.setattr(processes, "_has_gpus", lambda count: True)
+    monkeypatch.setattr(sys, "argv", ["run_glue.py", "--task_name", "RTE"])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    processes.launch_on_all_gpus("gpu")
+    (arguments,) = started
+    assert arguments[1:] == ["-m", "paddle.distributed.launch", "run_glue.py", "--task_name", "RTE"]
+    for device in ("cpu", "gpu:1"):
+        processes.launch_on_all_gpus(device)
+    monkeypatch.setenv("PADDLE_TRAINER_ID", "0")
+    processes.launch_on_all_gpus("gpu")
+    monkeypatch.delenv("PADDLE_TRAINER_ID")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
+    processes.launch_on_all_gpus("gpu")
+    assert len(started) == 1
+
+
+def launched(arguments, folder, **environment):
+    return subprocess.run(
+        [*LAUNCH, "--log_dir", str(folder / "log"), str(ROOT / "run_glue.py"), *arguments],
+        cwd=folder, capture_output=True, text=True, check=False, env={**os.environ, **environment}, timeout=300,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def without_dropout(tiny, tmp_path):  # noqa: F811
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for path in tiny.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    text = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(re.sub(r'("\w+_dropout_prob": )0\.1', r"\g<1>0.0", text))
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_two_processes_learn_as_one(without_dropout, tmp_path, accumulation):
+    """The same global batch; 13 steps end in a partial one, of which the second process gets little or nothing."""
+    flags = dict(task_name="STS-B", max_steps=26, logging_steps=1, save_steps=13, learning_rate=1e-3, do_predict=True)
+    assert run_one(command(without_dropout, tmp_path / "one", batch_size=32, **flags)) == 0
+    both = command(
+        without_dropout,
+        tmp_path / "two",
+        batch_size=16 // accumulation,
+        gradient_accumulation_steps=accumulation,
+        **flags,
+    )
+    done = launched(both, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    one, two = (read_json(tmp_path / name / "results.json") for name in ("one", "two"))
+    losses = [[entry["loss"] for entry in run["log"]] for run in (one, two)]
+    np.testing.assert_allclose(*losses, rtol=0, atol=1e-5)
+    for first, second in zip(one["evaluations"], two["evaluations"], strict=True):
+        for metric, value in first["dev"].items():  # every example once: losses and correlations agree
+            assert second["dev"][metric] == pytest.approx(value, abs=1e-4), metric
+    first, second = (read_weights(tmp_path / name / "last") for name in ("one", "two"))
+    for name, array in first.items():
+        np.testing.assert_allclose(array, second[name], rtol=0, atol=1e-4, err_msg=name)
+    first, second = (np.loadtxt(tmp_path / name / "predictions/STS-B.tsv", skiprows=1) for name in ("one", "two"))
+    np.testing.assert_allclose(first, second, atol=2e-3)
+    assert len(first) == 40
+    log = (tmp_path / "log/workerlog.1").read_text()
+    assert "global step" not in log  # one writer
+    assert one["examples"] == two["examples"]
+
+
+def run_one(arguments):
+    return subprocess.run([sys.executable, ROOT / "run_glue.py", *arguments], check=False).returncode
+
+
+@pytest.mark.slow
+def test_a_launched_run_goes_on_where_it_stopped(tiny, tmp_path):  # noqa: F811
+    flags = dict(task_name="RTE", save_steps=10, learning_rate=1e-3)
+    assert launched(command(tiny, tmp_path / "whole", max_steps=30, **flags), tmp_path).returncode == 0
+    parts = command(tiny, tmp_path / "parts", max_steps=30, **flags)
+    process = subprocess.Popen(
+        [*LAUNCH, "--log_dir", str(tmp_path / "log"), str(ROOT / "run_glue.py"), *parts], cwd=tmp_path,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    deadline = time.time() + 120
+    while not (tmp_path / "parts/last/training_state.json").exists() and time.time() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    time.sleep(1)
+    assert launched([*parts, "--resume"], tmp_path).returncode == 0
+    whole, parts = (read_weights(tmp_path / name / "last") for name in ("whole", "parts"))
+    for name, array in whole.items():
+        np.testing.assert_array_equal(array, parts[name], err_msg=name)
+
+
+@pytest.mark.slow
+def test_when_one_process_fails_the_other_stops_with_its_message(tiny, tmp_path):  # noqa: F811
+    """The second process can't read what the first can."""
+    script = tmp_path / "one_fails.py"
+    script.write_text(
+        f"import os, sys; sys.path.insert(0, {str(ROOT)!r}); import run_glue, evaluation\n"
+        "def broken(*args): raise run_glue.InputError('the disk of this one is full')\n"
+        "if os.environ['PADDLE_TRAINER_ID'] == '1': evaluation.evaluate = broken\n"
+        "sys.exit(run_glue.main(sys.argv[1:]))\n"
+    )
+    arguments = command(tiny, tmp_path / "out", max_steps=20, save_steps=5)
+    started = time.time()
+    done = subprocess.run(
+        [*LAUNCH, "--log_dir", str(tmp_path / "log"), str(script), *arguments],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "stopped: process 1: the disk of this one is full" in (tmp_path / "log/workerlog.0").read_text()
+    assert "the disk of this one is full" in (tmp_path / "log/workerlog.1").read_text()
+    assert "Traceback" not in (tmp_path / "log/workerlog.1").read_text()
+    assert time.time() - started < 100
+
+
+@pytest.mark.slow
+def test_when_one_process_is_killed_nothing_hangs(tiny, tmp_path):  # noqa: F811
+    script = tmp_path / "one_dies.py"
+    script.write_text(
+        f"import os, sys; sys.path.insert(0, {str(ROOT)!r}); import run_glue, evaluation\n"
+        "if os.environ['PADDLE_TRAINER_ID'] == '1': evaluation.evaluate = lambda *args: os.kill(os.getpid(), 9)\n"
+        "sys.exit(run_glue.main(sys.argv[1:]))\n"
+    )
+    arguments = command(tiny, tmp_path / "out", max_steps=20, save_steps=5)
+    done = subprocess.run(
+        [*LAUNCH, "--log_dir", str(tmp_path / "log"), str(script), *arguments],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode != 0
