@@ -67,6 +67,8 @@ def run(args, passed, task, seed):
     print(f"{task.name}, seed {seed}: run_glue.py {' '.join(flags)}", file=sys.stderr, flush=True)
     done = subprocess.run([sys.executable, str(ROOT / "run_glue.py"), *flags, "--resume"], check=False)
     if done.returncode:
+        if not (folder / "last").is_dir():  # nothing to go on from: other flags may follow
+            note.unlink()
         raise InputError(f"{task.name}, seed {seed}: stopped with status {done.returncode}; the same command goes on")
     return read_json(folder / "results.json")
 

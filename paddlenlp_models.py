@@ -110,7 +110,9 @@ def _ernie_weights(weights, source):
 @contextlib.contextmanager
 def _one_line_errors(source):
     from paddlenlp.utils.env import MODEL_HOME
+    from paddlenlp.utils.log import logger
 
+    logger.set_level("WARNING")  # else a line for every file that is read or written
     cached = Path(MODEL_HOME) / source
     try:
         if not os.path.isdir(source) and not (cached.is_dir() and any(cached.iterdir())):

@@ -66,6 +66,7 @@ def test_only_what_is_not_finished_is_run(tmp_path, monkeypatch, capsys):
     assert glue_sweep.main(arguments) == 2
     assert "CoLA, seed 1: stopped with status 2; the same command goes on" in capsys.readouterr().err
     assert not (tmp_path / "results.json").exists()
+    assert not (tmp_path / "CoLA/seed-1/command.json").exists()  # other flags may mend it
     second = Started()
     monkeypatch.setattr(glue_sweep.subprocess, "run", second)
     assert glue_sweep.main(arguments) == 0

@@ -85,8 +85,8 @@ def test_two_processes_learn_as_one(without_dropout, tmp_path, accumulation):
     losses = [[entry["loss"] for entry in run["log"]] for run in (one, two)]
     np.testing.assert_allclose(*losses, rtol=0, atol=1e-5)
     for first, second in zip(one["evaluations"], two["evaluations"], strict=True):
-        for metric, value in first["dev"].items():  # every example once: losses and correlations agree
-            assert second["dev"][metric] == pytest.approx(value, abs=1e-4), metric
+        for metric in ("loss", "pearson"):  # every example counts once
+            assert second["dev"][metric] == pytest.approx(first["dev"][metric], abs=1e-4), metric
     first, second = (read_weights(tmp_path / name / "last") for name in ("one", "two"))
     for name, array in first.items():
         np.testing.assert_allclose(array, second[name], rtol=0, atol=1e-4, err_msg=name)

@@ -1,5 +1,6 @@
 """The commands of the README, run as a reader would."""
 
+import json
 import os
 import re
 import shutil
@@ -19,7 +20,9 @@ TRIED = {  # first word that tells a block → test below
     "make setup": "what make test itself begins with",
     "python compare.py\n": "test_the_comparison",
     ".venv-newest": "test_the_comparison_with_the_newest_transformers",
-    "run_glue.py": "test_the_fine_tune",
+    "TASK_NAME=SST-2": "test_the_fine_tune",
+    "glue_sweep.py": "test_the_sweep",
+    "predict.py": "test_own_data",
     "convert.py": "test_the_conversion",
     "benchmark.py": "test_the_benchmark",
 }
@@ -49,13 +52,13 @@ def test_every_block_of_commands_is_tried():
 def test_no_flag_beyond_the_published_eleven_is_listed():
     listed = re.findall(r"^- `(\w+)`:", README, flags=re.M)
     assert len(listed) == 11
-    assert sorted(listed) == sorted(re.findall(r"^    --(\w+)", block("run_glue.py"), flags=re.M))
+    assert sorted(listed) == sorted(re.findall(r"^    --(\w+)", block("TASK_NAME=SST-2"), flags=re.M))
 
 
 def test_what_the_readme_links_to_is_there():
     files = re.findall(r"`([\w/.-]+\.(?:py|txt)|LICENSE|samples/)`", README)
     planned = {"run_pretrain.py"}
-    assert {name for name in files if not (ROOT / name).exists()} <= planned | {"DIR/SST-2/train.tsv"}
+    assert {name for name in files if not (ROOT / name).exists()} <= planned | {"DIR/SST-2/train.tsv", "zip_report.txt"}
 
 
 @pytest.mark.slow
@@ -95,18 +98,47 @@ def test_the_benchmark(tmp_path):
     assert (tmp_path / "speed.png").stat().st_size > 10_000
 
 
-@pytest.mark.slow
-def test_the_fine_tune(tmp_path):
-    """With convbert-small in PaddleNLP's cache, at random, as its published file has it."""
+@pytest.fixture
+def cached(tmp_path):
+    """A folder to stand for PaddleNLP's cache, with convbert-small in it, at random, as its published file has it."""
     cache = tmp_path / "models/convbert-small"
     cache.mkdir(parents=True)
     config = ConvBertConfig.from_preset("convbert-small")
     paddle.save(dict(ConvBertModel(config).state_dict()), str(cache / "model_state.pdparams"))
     shutil.copy(ROOT / "samples/vocab.txt", cache)
-    command = block("run_glue.py").strip().replace("--device gpu", "--device cpu").replace("./glue", f"{tmp_path}/glue")
-    printed = run(f"{command} --data_dir samples --max_steps 2", PPNLP_HOME=str(tmp_path)).stdout
+    return dict(PPNLP_HOME=str(tmp_path))
+
+
+@pytest.mark.slow
+def test_the_fine_tune(tmp_path, cached):
+    command = (
+        block("TASK_NAME=SST-2").strip().replace("--device gpu", "--device cpu").replace("./glue", f"{tmp_path}/glue")
+    )
+    printed = run(f"{command} --data_dir samples --max_steps 2", **cached).stdout
     assert printed.startswith("global step 2/2, epoch: 0, batch: 1, rank_id: 0, loss: ")
     assert (tmp_path / "glue/SST-2/results.json").is_file()
+
+
+@pytest.mark.slow
+def test_the_sweep(tmp_path, cached):
+    command = block("glue_sweep.py").strip().replace("output/glue", str(tmp_path / "glue"))
+    command = command.replace("--task_name all", "--task_name RTE CoLA").replace("--seeds 1 2 3", "--seeds 1")
+    printed = run(f"{command} --data_dir samples --max_steps 1 --device cpu", **cached).stdout
+    assert re.search(r"^\| CoLA \| mcc \| \*\*-?[\d.]+\*\* \|", printed, flags=re.M)
+    assert (tmp_path / "glue/submission.zip").is_file()
+
+
+@pytest.mark.slow
+def test_own_data(tmp_path, cached):
+    for name in ("train", "dev"):
+        (tmp_path / f"{name}.csv").write_text("text,label\ngood film,yes\nbad film,no\n")
+    command = (
+        block("predict.py").replace("train.csv", f"{tmp_path}/train.csv").replace("dev.csv", f"{tmp_path}/dev.csv")
+    )
+    command = command.replace("output/mine", f"{tmp_path}/mine")
+    first, second = run(command, **cached).stdout.splitlines()[-2:]
+    assert re.fullmatch(r'\{"text": "And another\.", "label": "(yes|no)", "probabilities": .*\}', second)
+    assert list(json.loads(first)) == ["text", "label", "probabilities"]
 
 
 @pytest.mark.slow
