@@ -9,6 +9,7 @@ Paddle and what needs it are imported inside functions: `--help` and a wrong fla
 """
 
 import argparse
+import functools
 import math
 import sys
 import time
@@ -146,14 +147,15 @@ def find_data(args, source):
     else:
         from labelled_files import examples, own_task, read_rows
 
+        rows = functools.cache(read_rows)
         first = args.train_file or args.validation_file
         known = stored_labels(source)[1] if Path(source).is_dir() and not args.from_scratch else None
         columns = args.text_column, args.text_pair_column, args.label_column
-        task = own_task(first, read_rows(first), *columns, args.regression, known)
+        task = own_task(first, rows(first), *columns, args.regression, known)
         files = {"train": args.train_file, "dev": args.validation_file, "test": args.test_file}
 
         def read(split):
-            return examples(files[split], read_rows(files[split]), task, labelled=split != "test")
+            return examples(files[split], rows(files[split]), task, labelled=split != "test")
 
     return task, read
 

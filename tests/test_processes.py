@@ -1,11 +1,13 @@
 """Two processes on this machine's CPU, as paddle.distributed.launch starts them."""
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,10 +50,17 @@ def test_several_gpus_get_a_process_each(monkeypatch):
     assert len(started) == 1
 
 
-def launched(arguments, folder, **environment):
+def launched(arguments, folder, in_the_second="pass"):
+    """Runs run_glue.py in two processes; `in_the_second`: a statement that its second one begins with."""
+    script = folder / "run_two.py"
+    script.write_text(
+        f"import os, sys; sys.path.insert(0, {str(ROOT)!r}); import run_glue, evaluation\n"
+        f"if os.environ['PADDLE_TRAINER_ID'] == '1': {in_the_second}\n"
+        "sys.exit(run_glue.main(sys.argv[1:]))\n"
+    )
     return subprocess.run(
-        [*LAUNCH, "--log_dir", str(folder / "log"), str(ROOT / "run_glue.py"), *arguments],
-        cwd=folder, capture_output=True, text=True, check=False, env={**os.environ, **environment}, timeout=300,
+        [*LAUNCH, "--log_dir", str(folder / "log"), str(script), *arguments],
+        cwd=folder, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
 
 
@@ -104,59 +113,45 @@ def run_one(arguments):
 
 @pytest.mark.slow
 def test_a_launched_run_goes_on_where_it_stopped(tiny, tmp_path):  # noqa: F811
-    flags = dict(task_name="RTE", save_steps=10, learning_rate=1e-3)
-    assert launched(command(tiny, tmp_path / "whole", max_steps=30, **flags), tmp_path).returncode == 0
-    parts = command(tiny, tmp_path / "parts", max_steps=30, **flags)
-    process = subprocess.Popen(
-        [*LAUNCH, "--log_dir", str(tmp_path / "log"), str(ROOT / "run_glue.py"), *parts], cwd=tmp_path,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+    flags = dict(task_name="RTE", max_steps=100, save_steps=10, learning_rate=1e-3)
+    assert launched(command(tiny, tmp_path / "whole", **flags), tmp_path).returncode == 0
+    parts = command(tiny, tmp_path / "parts", **flags)
+    process = subprocess.Popen([*LAUNCH, "--log_dir", "log", str(ROOT / "run_glue.py"), *parts], cwd=tmp_path)
     deadline = time.time() + 120
     while not (tmp_path / "parts/last/training_state.json").exists() and time.time() < deadline:
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
+    kill_all(str(tmp_path / "parts"))
     process.wait()
-    time.sleep(1)
+    assert not (tmp_path / "parts/results.json").exists()
     assert launched([*parts, "--resume"], tmp_path).returncode == 0
     whole, parts = (read_weights(tmp_path / name / "last") for name in ("whole", "parts"))
     for name, array in whole.items():
         np.testing.assert_array_equal(array, parts[name], err_msg=name)
 
 
+def kill_all(argument):
+    """Kills the launcher and its processes, which are in groups of their own: all that were started with `argument`."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if argument.encode() in path.read_bytes().split(b"\0"):
+                os.kill(int(path.parent.name), signal.SIGKILL)
+
+
 @pytest.mark.slow
 def test_when_one_process_fails_the_other_stops_with_its_message(tiny, tmp_path):  # noqa: F811
-    """The second process can't read what the first can."""
-    script = tmp_path / "one_fails.py"
-    script.write_text(
-        f"import os, sys; sys.path.insert(0, {str(ROOT)!r}); import run_glue, evaluation\n"
-        "def broken(*args): raise run_glue.InputError('the disk of this one is full')\n"
-        "if os.environ['PADDLE_TRAINER_ID'] == '1': evaluation.evaluate = broken\n"
-        "sys.exit(run_glue.main(sys.argv[1:]))\n"
-    )
-    arguments = command(tiny, tmp_path / "out", max_steps=20, save_steps=5)
+    fails = "evaluation.evaluate = lambda *args: (_ for _ in ()).throw(run_glue.InputError('its disk is full'))"
     started = time.time()
-    done = subprocess.run(
-        [*LAUNCH, "--log_dir", str(tmp_path / "log"), str(script), *arguments],
-        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
+    done = launched(command(tiny, tmp_path / "out", max_steps=20, save_steps=5), tmp_path, fails)
     assert done.returncode != 0
-    assert "stopped: process 1: the disk of this one is full" in (tmp_path / "log/workerlog.0").read_text()
-    assert "the disk of this one is full" in (tmp_path / "log/workerlog.1").read_text()
-    assert "Traceback" not in (tmp_path / "log/workerlog.1").read_text()
+    first, second = ((tmp_path / f"log/workerlog.{rank}").read_text() for rank in range(2))
+    assert "stopped: process 1: its disk is full" in first
+    assert "run_two.py: its disk is full" in second
+    assert "Traceback" not in first + second
     assert time.time() - started < 100
 
 
 @pytest.mark.slow
 def test_when_one_process_is_killed_nothing_hangs(tiny, tmp_path):  # noqa: F811
-    script = tmp_path / "one_dies.py"
-    script.write_text(
-        f"import os, sys; sys.path.insert(0, {str(ROOT)!r}); import run_glue, evaluation\n"
-        "if os.environ['PADDLE_TRAINER_ID'] == '1': evaluation.evaluate = lambda *args: os.kill(os.getpid(), 9)\n"
-        "sys.exit(run_glue.main(sys.argv[1:]))\n"
-    )
-    arguments = command(tiny, tmp_path / "out", max_steps=20, save_steps=5)
-    done = subprocess.run(
-        [*LAUNCH, "--log_dir", str(tmp_path / "log"), str(script), *arguments],
-        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
+    dies = "evaluation.evaluate = lambda *args: os.kill(os.getpid(), 9)"
+    done = launched(command(tiny, tmp_path / "out", max_steps=20, save_steps=5), tmp_path, dies)
     assert done.returncode != 0
