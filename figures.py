@@ -143,9 +143,9 @@ def draw_sweep(table, path):
         median = 100 * entry["metrics"][metric]["median"]
         panel.bar(position, median, width=0.7, color=OURS)
         panel.plot([position] * len(entry["seeds"]), [100 * scores[metric] for scores in entry["seeds"].values()], "k.")
-        panel.annotate(f"{median:.1f}", (position, max(median, 0)), (0, 8), textcoords="offset points", ha="center")
+        panel.text(position, 3, f"{median:.1f}", ha="center", color="white" if median > 12 else "black")
     names = [f"{name}\n{entry['main_metric'].replace(' and ', ', ')}" for name, entry in tasks.items()]
     panel.set_xticks(range(len(tasks)), names, fontsize=8)
-    panel.set_ylim(top=110)
+    panel.set_ylim(top=100)
     panel.set_title("dev set, median and every seed, in percent", fontsize=10)
     _write(picture, path)

@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT, needs
 
 import ops
+import predict
 import run_glue
 from checkpoint_files import read_json, read_weights
 from configuration import ConvBertConfig
@@ -414,7 +415,7 @@ def test_a_hugging_face_convbert_is_converted_on_the_way(tmp_path):
 
 @needs("paddlenlp", "transformers", "torch")
 @pytest.mark.parametrize("model_type", ["bert", "electra", "ernie"])
-def test_other_models_train_from_hugging_face_folders(tmp_path, model_type):
+def test_other_models_train_from_hugging_face_folders(tmp_path, capsys, model_type):
     source = reference_folder(tmp_path / "hf", model_type)
     before = sorted(path.name for path in source.iterdir())
     flags = dict(model_type=model_type, from_scratch=False, task_name="RTE")
@@ -432,6 +433,9 @@ def test_other_models_train_from_hugging_face_folders(tmp_path, model_type):
     flags |= dict(do_predict=True, tf_compat=True, init_from=tmp_path / "out", max_steps=6)
     assert run_glue.main(command(source, tmp_path / "sts", **flags)) == 0
     assert len((tmp_path / "sts/predictions/STS-B.tsv").read_text().splitlines()) == 41
+    capsys.readouterr()
+    assert predict.main(["--model", str(tmp_path / "out"), "a", "--text_pair", "b", "--device", "cpu"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["probabilities"]) == {"entailment", "not_entailment"}
     depths = {layer_depth(name, 2) for name in _names(tmp_path / "sts")}
     assert depths == {0, 1, 2, 3}
 
