@@ -22,15 +22,15 @@ from checkpoint_files import (
 MASTER = "master_weight"  # the float32 original of a weight that is float16 or bfloat16
 
 
-def prepare_output(output_dir, resume, overwrite):
+def prepare_output(output_dir, resume, overwrite, besides=None):
     """Creates the output folder, and mends what a kill left there.
 
-    Raises InputError when the folder holds something, and neither flag allows that.
+    Raises InputError when the folder holds something, and neither flag allows that; `besides`: a path that may be there.
     """
     folder = Path(output_dir)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--output_dir {folder}: not a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (resume or overwrite):
+    if folder.is_dir() and set(folder.iterdir()) - {besides} and not (resume or overwrite):
         raise InputError(f"--output_dir {folder}: not empty; add --resume to go on, --overwrite to start anew")
     folder.mkdir(parents=True, exist_ok=True)
     clear_leftovers(folder)

@@ -309,6 +309,14 @@ class ConvBertGenerator(_Head):
         x = self.generator_predictions(hidden)
         return paddle.matmul(x, words, transpose_y=True) + self.generator_lm_head_bias
 
+    def fill(self, hidden, originals, draws=None):
+        """Fills masked positions with hidden states [N, E]: ops.language_model's loss, likeliest and drawn words."""
+        words = self.get_input_embeddings().weight
+        draws = paddle.rand([hidden.shape[0]]) if draws is None else draws
+        return ops.language_model(
+            self.generator_predictions(hidden), words, self.generator_lm_head_bias, originals, draws
+        )
+
     def resize_token_embeddings(self, size):
         super().resize_token_embeddings(size)
         bias = self.create_parameter([size], is_bias=True)
@@ -354,7 +362,7 @@ class PretrainingOutput(NamedTuple):
     attentions: tuple | None
     gen_loss: paddle.Tensor  # mean over the N masked positions
     disc_loss: paddle.Tensor  # mean over all real tokens
-    gen_logits: paddle.Tensor  # [N, vocab_size]
+    gen_predictions: paddle.Tensor  # the generator's likeliest words, int [N]
     disc_input_ids: paddle.Tensor  # input_ids with the generator's samples at the masked positions, [B, L]
     disc_labels: paddle.Tensor  # 1 = replaced by another token, 0 = original, -100 = padding; [B, L]
 
@@ -367,15 +375,17 @@ class ConvBertForPretraining(ConvBertPretrainedModel):
 
     checkpoint_part = ""
 
-    def __init__(self, config, generator_config, gen_weight=1.0, disc_weight=50.0):
+    def __init__(self, config, generator_config, gen_weight=1.0, disc_weight=50.0, parts=None):
+        """parts: a discriminator and a generator of these configurations; left out, they start at random."""
         super().__init__(config)
         for field in ("vocab_size", "embedding_size", "max_position_embeddings", "type_vocab_size", "pad_token_id"):
             ours, theirs = getattr(config, field), getattr(generator_config, field)
             if ours != theirs:
                 raise InputError(f"discriminator and generator share embeddings, but {field} is {ours} and {theirs}")
         self.gen_weight, self.disc_weight = gen_weight, disc_weight
-        self.discriminator = ConvBertDiscriminator(config)
-        self.generator = ConvBertGenerator(generator_config)
+        self.discriminator, self.generator = parts or (
+            ConvBertDiscriminator(config), ConvBertGenerator(generator_config)
+        )  # fmt: skip
         self.generator.convbert.embeddings = self.discriminator.convbert.embeddings
 
     @property
@@ -402,11 +412,13 @@ class ConvBertForPretraining(ConvBertPretrainedModel):
         self.generator.enable_recompute(enabled)
 
     def forward(self, input_ids=None, token_type_ids=None, position_ids=None, attention_mask=None, inputs_embeds=None,
-                labels=None, output_hidden_states=False, output_attentions=False):  # fmt: skip
+                labels=None, output_hidden_states=False, output_attentions=False, draws=None):  # fmt: skip
         """
         Args:
             input_ids: int [B, L], with the masked positions already masked.
             labels: int [B, L]; the original at masked positions, -100 elsewhere. The rest: ConvBertModel.forward.
+            draws: [N], one number from [0, 1) for each masked position, which decide what the generator puts there
+                (ops.language_model); left out: drawn anew.
 
         Returns:
             A PretrainingOutput; without labels, what the discriminator says of `input_ids` as they are.
@@ -415,23 +427,20 @@ class ConvBertForPretraining(ConvBertPretrainedModel):
         asked = output_hidden_states, output_attentions
         if labels is None:
             return self.discriminator(input_ids, *context, inputs_embeds, None, *asked)
-        masked = labels != -100
-        hidden = self.generator.convbert(input_ids, *context)
-        gen_logits = self.generator.logits(hidden[masked])  # [N, vocab_size]
-        gen_loss = cross_entropy(gen_logits, labels[masked])
-        disc_input_ids = input_ids.clone()
-        disc_input_ids[masked] = sample(gen_logits).astype(input_ids.dtype)
-        original_ids = paddle.where(masked, labels.astype(input_ids.dtype), input_ids)
+        masked = (labels != -100).flatten().nonzero().flatten()  # [N] of B·L
+        originals = labels.flatten().gather(masked)
+        hidden = self.generator.convbert(input_ids, *context).flatten(0, 1).gather(masked)  # [N, generator's E]
+        gen_loss, gen_predictions, samples = self.generator.fill(hidden, originals, draws)
+        disc_input_ids, original_ids = (
+            input_ids.flatten().scatter(masked, words.astype(input_ids.dtype)).reshape(input_ids.shape)
+            for words in (samples, originals)
+        )
         real = original_ids != self.config.pad_token_id
         replaced = (disc_input_ids != original_ids).astype("int64")
         disc_labels = paddle.where(real, replaced, paddle.full_like(replaced, -100))
         disc_loss, logits, *extra = self.discriminator(disc_input_ids, *context, None, disc_labels, *asked)
         loss = self.gen_weight * gen_loss + self.disc_weight * disc_loss
         extra = extra or (None, None)
-        return PretrainingOutput(loss, logits, *extra, gen_loss, disc_loss, gen_logits, disc_input_ids, disc_labels)
-
-
-def sample(logits):
-    """One draw per row from softmax(logits) [N, V]: int [N]. By the Gumbel-max trick."""
-    noise = -paddle.log(-paddle.log(paddle.rand(logits.shape).clip(1e-20, 1 - 1e-7)))
-    return paddle.argmax(logits.detach().astype("float32") + noise, axis=-1)
+        return PretrainingOutput(
+            loss, logits, *extra, gen_loss, disc_loss, gen_predictions, disc_input_ids, disc_labels
+        )

@@ -275,6 +275,31 @@ def mixed_attention(x, mask, real, weights, heads, epsilon, attention_dropout, d
     return x, probabilities if return_attentions else None
 
 
+# ------------------------------------------------------------------------------------------------------ language model
+
+
+def language_model(hidden, words, bias, labels, draws):
+    """Which words belong to some hidden states: the loss, the likeliest ones, and ones drawn from the distribution.
+
+    Args:
+        hidden: [N, E].
+        words, bias: [V, E] and [V]; logits are hidden @ words.T + bias.
+        labels: int [N].
+        draws: [N], from [0, 1): the drawn word is the first at which the distribution function exceeds it.
+
+    Returns:
+        mean cross entropy (of no rows: 0), likeliest words int [N], drawn words int [N].
+    """
+    if on_fast_path(hidden, words, bias):
+        return _cpu_functions().language_model(hidden, words, bias, labels, draws)
+    logits = paddle.matmul(hidden, words, transpose_y=True) + bias
+    losses = F.cross_entropy(logits, labels.unsqueeze(-1), reduction="none")
+    with paddle.no_grad():
+        reached = F.softmax(logits.astype("float32"), axis=-1).cumsum(-1) <= draws.unsqueeze(-1)
+        drawn = reached.astype("int64").sum(-1).clip(max=words.shape[0] - 1)
+    return losses.sum() / max(1, losses.shape[0]), logits.argmax(-1), drawn
+
+
 # ------------------------------------------------------------------------------------------------------------ optimizer
 
 

@@ -193,6 +193,10 @@ class ConvBertTokenizer:
                     row.extend([self._padding(name)] * (width - len(row)))
         return {name: column[0] for name, column in columns.items()} if one else columns
 
+    def encode_ids(self, texts):
+        """Ids of many texts, without special tokens, by all threads: list of lists."""
+        return [encoding.ids for encoding in self._encode(texts, is_split_into_words=False, offsets=False)]
+
     def _encode(self, texts, is_split_into_words, offsets):
         encode = self._backend.encode_batch
         if not offsets:  # encode_batch_fast, where the library has it, leaves out offsets and the tokens' text

@@ -64,6 +64,25 @@ def test_dropout_is_the_same_as_in_float32():
 
 
 @possible
+def test_the_language_model_is_close_to_float32():
+    random = np.random.default_rng(0)
+    arrays = [random.normal(size=shape).astype("float32") for shape in ([600, 64], [700, 64], [700])]
+    labels, draws = paddle.to_tensor(random.integers(0, 700, 600)), paddle.rand([600])
+    found = []
+    for context in (contextlib.nullcontext(), ops.bfloat16()):
+        inputs = [paddle.to_tensor(array, stop_gradient=False) for array in arrays]
+        with context:
+            loss, best, _ = ops.language_model(*inputs, labels, draws)
+            loss.backward()
+        gradient = np.concatenate([tensor.grad.numpy().ravel() for tensor in inputs])
+        found.append((float(loss), best.numpy(), gradient))
+    (loss, best, gradient), (low_loss, low_best, low_gradient) = found
+    assert low_loss == pytest.approx(loss, rel=3e-2)
+    assert (best == low_best).mean() > 0.95
+    assert cosine(gradient, low_gradient) > 0.999
+
+
+@possible
 def test_recompute_gives_the_same_bits():
     model = ConvBertForSequenceClassification(config(hidden_dropout_prob=0.3))
     (logits, gradient), (again, same) = (run(model, ops.bfloat16(), recompute) for recompute in (False, True))

@@ -125,6 +125,72 @@ def test_linear(monkeypatch, shape):
     check(monkeypatch, ops.linear, [random(*shape), random(6, 4), random(4)], frozen={0, 2})
 
 
+def language_model_arrays(count, vocabulary, size=8):
+    return [random(count, size), random(vocabulary, size, seed=1), random(vocabulary, seed=2)]
+
+
+# a vocabulary of more than one block of words; more rows than are worked on at a time
+@pytest.mark.parametrize(("count", "vocabulary"), [(1, 1), (3, 11), (40, 256), (5, 700), (1100, 300)])
+@pytest.mark.parametrize("frozen", [set(), {1}, {0, 2}])
+def test_language_model(monkeypatch, count, vocabulary, frozen):
+    arrays = language_model_arrays(count, vocabulary)
+    logits = arrays[0].astype(float) @ arrays[1].T + arrays[2]
+    labels = np.random.default_rng(3).integers(0, vocabulary, count)
+    labels[-1] = logits[-1].argmin()
+    found = []
+
+    def function(*inputs):
+        draws = paddle.to_tensor(np.random.default_rng(4).random(count), inputs[0].dtype)
+        loss, *words = ops.language_model(*inputs, paddle.to_tensor(labels), draws)
+        found.append([array.numpy() for array in words])
+        return 3 * loss.unsqueeze(0)  # a gradient other than 1
+
+    check(monkeypatch, function, arrays, frozen)
+    (best, drawn), (expected_best, expected_drawn) = found
+    np.testing.assert_array_equal(best, expected_best)
+    assert (drawn != expected_drawn).mean() < 0.005  # a draw may lie between the two paths' sums
+
+
+def test_drawn_words_follow_the_softmax():
+    logits = np.array([0.0, 1.0, 2.0, -1.0] * 100 + [4.0], "float32")  # the last is in the second block of words
+    inputs = paddle.zeros([20000, 1]), paddle.zeros([401, 1]), paddle.to_tensor(logits)
+    drawn = ops.language_model(*inputs, paddle.zeros([20000], "int64"), paddle.rand([20000]))[2].numpy()
+    shares = np.exp(logits) / np.exp(logits).sum()
+    assert (drawn == 400).mean() == pytest.approx(shares[400], abs=0.005)
+    for kind in range(4):
+        assert (drawn[drawn < 400] % 4 == kind).mean() == pytest.approx(
+            np.exp(logits[kind]) / np.exp(logits[:4]).sum(), abs=0.015
+        )
+    for draw, word in ((0.0, 0), (np.nextafter(np.float32(1), np.float32(0)), 400)):
+        one = ops.language_model(
+            *(t[:1] for t in inputs[:1]), *inputs[1:], paddle.zeros([1], "int64"), paddle.full([1], draw)
+        )
+        assert int(one[2]) == word
+
+
+def test_without_gradients_the_language_model_says_the_same():
+    inputs = [paddle.to_tensor(array, stop_gradient=False) for array in language_model_arrays(40, 300)]
+    labels, draws = paddle.arange(40), paddle.rand([40])
+    expected = ops.language_model(*inputs, labels, draws)
+    with paddle.no_grad():
+        found = ops.language_model(*inputs, labels, draws)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+    with pytest.raises(ValueError, match="labels from 0 to 300 for 300 words"):
+        ops.language_model(*inputs, labels * 300 // 39, draws)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_bad_numbers_reach_the_language_model_s_loss(bad):
+    inputs = [paddle.to_tensor(array, stop_gradient=False) for array in language_model_arrays(40, 300)]
+    with paddle.no_grad():
+        inputs[0][7, 3] = bad
+    loss, *_ = ops.language_model(*inputs, paddle.arange(40), paddle.rand([40]))
+    assert not np.isfinite(float(loss))
+    loss.backward()
+    assert all(not np.isfinite(tensor.grad.numpy()).all() for tensor in inputs)
+
+
 @pytest.mark.parametrize("dtype", ["int32", "int64"])
 @pytest.mark.parametrize("given", [False, True])
 def test_embeddings(monkeypatch, dtype, given):

@@ -167,3 +167,33 @@ def test_the_gradient_of_layer_norm_knows_its_weight(frozen):
     """Paddle's CPU kernel forgets it when the weight itself wants no gradient."""
     weight, bias = paddle.to_tensor(random(6), stop_gradient=frozen), paddle.to_tensor(random(6, seed=1))
     check_gradients(lambda x: ops.layer_norm(x, weight, bias, 1e-12), [random(2, 3, 6, seed=2)])
+
+
+# ------------------------------------------------------------------------------------------------------ language model
+
+
+def words_and_rows(count=7, vocabulary=11, size=4):
+    hidden, words, bias = random(count, size), random(vocabulary, size, seed=1), random(vocabulary, seed=2)
+    return hidden, words, bias, np.random.default_rng(3).integers(0, vocabulary, count)
+
+
+def test_language_model():
+    hidden, words, bias, labels = words_and_rows()
+    shares = softmax(hidden @ words.T + bias)
+    draws = np.linspace(0, 0.999, 7)
+    loss, best, drawn = ops.language_model(*map(paddle.to_tensor, (hidden, words, bias, labels, draws)))
+    assert float(loss) == pytest.approx(-np.log(shares[np.arange(7), labels]).mean(), abs=1e-9)
+    np.testing.assert_array_equal(best.numpy(), shares.argmax(-1))
+    expected = [np.searchsorted(row.cumsum(), draw, side="right") for row, draw in zip(shares, draws, strict=True)]
+    np.testing.assert_array_equal(drawn.numpy(), expected)
+    nothing = paddle.zeros([0, 4], "float64")
+    none = ops.language_model(
+        nothing, paddle.to_tensor(words), paddle.to_tensor(bias), paddle.zeros([0], "int64"), paddle.zeros([0])
+    )
+    assert [float(none[0]), none[1].shape, none[2].shape] == [0, [0], [0]]
+
+
+def test_gradients_of_the_language_model():
+    hidden, words, bias, labels = words_and_rows()
+    labels, draws = paddle.to_tensor(labels), paddle.rand([7])
+    check_gradients(lambda *inputs: ops.language_model(*inputs, labels, draws)[0].unsqueeze(0), [hidden, words, bias])
