@@ -1,4 +1,5 @@
 # make demo       a small model learns from the built-in samples: about a minute after installation
+# make pretrain-demo   text → vocabulary → pre-training → fine-tune on the samples: a few minutes
 # make test       everything that runs in a few minutes        make test-slow   the rest
 # make lint       ruff                                          make setup       complete .venv without running anything
 # make bench      speed beside Hugging Face and PaddleNLP: about 10 minutes
@@ -6,7 +7,7 @@
 PYTHON ?= python3.11
 PIP = -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo setup newest test test-slow bench lint clean
+.PHONY: demo pretrain-demo setup newest test test-slow bench lint clean
 
 .venv/core.stamp: requirements-core.txt constraints.txt
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
@@ -30,6 +31,18 @@ demo: .venv/core.stamp
 	@echo "A small model that knew nothing learnt from 1,000 made-up reviews which ones are positive; guessing is right"
 	@echo "for half of them. Model and figures are in output/demo. Next: make test, or a real task and published weights:"
 	@echo "  make setup && .venv/bin/python run_glue.py --task_name SST-2 --model_name_or_path convbert-small --output_dir output/SST-2"
+
+PRETRAINED = output/pretrain-demo
+
+pretrain-demo: .venv/core.stamp
+	mkdir -p $(PRETRAINED)
+	.venv/bin/python tokenizer.py --input samples/corpus.txt --output $(PRETRAINED)/vocab.txt --size 1000
+	.venv/bin/python run_pretrain.py --input_dir samples/corpus.txt --model_name_or_path convbert-tiny \
+	    --vocab_file $(PRETRAINED)/vocab.txt --max_seq_length 64 --train_batch_size 32 --learning_rate 1e-3 \
+	    --max_steps 150 --logging_steps 25 --save_steps 150 --output_dir $(PRETRAINED)/model --overwrite --device cpu
+	.venv/bin/python run_glue.py --model_name_or_path $(PRETRAINED)/model/discriminator --task_name SST-2 --data_dir samples \
+	    --max_seq_length 64 --batch_size 16 --learning_rate 5e-4 --num_train_epochs 3 --output_dir $(PRETRAINED)/SST-2 \
+	    --overwrite --device cpu
 
 setup: .venv/full.stamp
 

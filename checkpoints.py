@@ -25,7 +25,7 @@ MASTER = "master_weight"  # the float32 original of a weight that is float16 or 
 def prepare_output(output_dir, resume, overwrite, besides=None):
     """Creates the output folder, and mends what a kill left there.
 
-    Raises InputError when the folder holds something, and neither flag allows that; `besides`: a path that may be there.
+    Raises InputError when it holds anything but the path `besides`, and neither flag allows that.
     """
     folder = Path(output_dir)
     if folder.exists() and not folder.is_dir():

@@ -4,6 +4,7 @@ All that is random depends on numbers that are given, so a run that goes on find
 with the text.
 """
 
+import bisect
 import os
 import random
 import sys
@@ -24,7 +25,7 @@ def pack(bounds, length, draw):
 
     Args:
         bounds: where its sentences start, and the end.
-        length: of an example, [CLS] and [SEP] included; what goes beyond it is cut off.
+        length: of an example, [CLS] and [SEP] included; a sentence that goes beyond it loses its end.
         draw: random.Random.
 
     Yields:
@@ -43,8 +44,9 @@ def pack(bounds, length, draw):
         ):
             split += 1
         middle = min(bounds[split], start + length - 2)
-        yield start, middle, max(middle, min(bounds[after], start + length - 3))
-        number = after
+        end = max(middle, min(bounds[after], start + length - 3))
+        yield start, middle, end
+        number = bisect.bisect_left(bounds, end)
 
 
 class Segments:

@@ -13,6 +13,7 @@ import argparse
 import math
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,12 +22,16 @@ import numpy as np
 import runtime  # noqa: F401  (before Paddle)
 from checkpoint_files import InputError, write_json
 from command_line import ArgumentParser, script
-from configuration import PRESETS
+from configuration import PRESETS, ConvBertConfig
 
 SKIPPED_IN_A_ROW = 10  # steps with a loss that is no number, after which a run gives up
 LONGEST_WARMUP = 10_000  # steps, when --warmup_steps is left out
 RATES = {"convbert-tiny": 5e-4, "convbert-small": 3e-4, "convbert-medium-small": 5e-4, "convbert-base": 2e-4}
 BATCHES = {"convbert-tiny": 64, "convbert-small": 128, "convbert-medium-small": 128, "convbert-base": 256}
+SIZES = (
+    "embedding_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "num_groups",
+    "conv_kernel_size", "head_ratio",
+)  # fmt: skip
 EVALUATED = 2048  # held-out examples that an evaluation looks at, at most
 
 
@@ -142,21 +147,18 @@ def choose_tokenizer(args, source):
 
 def generator_config(config, size):
     """A generator for a discriminator: its published one, or one whose width and heads are `size` of it."""
-    from dataclasses import fields, replace
 
-    for name, settings in PRESETS.items():
-        generator = PRESETS.get(f"{name}-generator")
-        own = type(config).from_preset(name)
-        if size is None and generator and all(
-            getattr(config, field.name) == getattr(own, field.name) for field in fields(config)
-            if field.name in settings and field.name != "vocab_size"
-        ):  # fmt: skip
-            changes = {key: value for key, value in generator.items() if key != "vocab_size"}
-            return replace(config, **changes, num_labels=2, label_names=None)
+    def sizes(config):
+        return {name: getattr(config, name) for name in SIZES}
+
+    for name in RATES:
+        if size is None and sizes(config) == sizes(ConvBertConfig.from_preset(name)):
+            published = sizes(ConvBertConfig.from_preset(f"{name}-generator"))
+            return replace(config, **published, num_labels=2, label_names=None)
     size = size or 0.25
     heads = max(1, int(config.num_attention_heads * size))
     width = max(1, round(config.hidden_size * size / heads)) * heads
-    inner = max(config.num_groups, round(config.intermediate_size * size))
+    inner = max(1, round(config.intermediate_size * size / config.num_groups)) * config.num_groups
     return replace(
         config, hidden_size=width, num_attention_heads=heads, intermediate_size=inner, num_labels=2, label_names=None
     )
@@ -167,7 +169,7 @@ def build_model(args, source, tokenizer, weights):
 
     weights: whether it goes on from those of the folder `source`.
     """
-    from modeling import ConvBertConfig, ConvBertDiscriminator, ConvBertForPretraining, ConvBertGenerator
+    from modeling import ConvBertDiscriminator, ConvBertForPretraining, ConvBertGenerator
 
     changes = {} if args.mask_conv_padding is None else {"mask_conv_padding": args.mask_conv_padding}
     if not weights:
@@ -395,14 +397,17 @@ def read_segments(args, tokenizer, store):
 
 def run_all(args, processes):
     from checkpoints import prepare_output
-    from convert import resolve
+    from convert import fetch, resolve
     from objective import Objective
     from precision import choose_precision
     from training import run_facts
 
     precision = choose_precision(args.amp, args.amp_dtype, args.device)
     source = args.model_name_or_path
-    source = source if source in PRESETS else resolve(source)
+    if source not in PRESETS and args.init_from_ckpt:
+        source = resolve(source)
+    elif source.startswith("hf:"):
+        source = fetch(source.removeprefix("hf:"))
     if args.learning_rate is None:
         args.learning_rate = RATES.get(source, RATES["convbert-small"])
     if args.train_batch_size is None:
@@ -417,8 +422,8 @@ def run_all(args, processes):
     segments, held_out = read_segments(args, tokenizer, store)
     if args.prepare_only:
         return
-    if not len(segments):
-        raise InputError(f"{args.input_dir[0]}: all its documents are held out; lower --validation_share")
+    if not len(held_out) and processes.writes:
+        print("warning: no document is held out: nothing to evaluate on; raise --validation_share", file=sys.stderr)
     last = output / "last" if args.resume and (output / "last").is_dir() else None
     model = build_model(args, str(last or source), tokenizer, last or (args.init_from_ckpt and Path(source).is_dir()))
     if args.max_seq_length > model.config.max_position_embeddings:

@@ -1,0 +1,377 @@
+"""Pre-training runs: what they log and write, that they go on exactly, and what they start from."""
+
+import json
+import logging
+import re
+import shutil
+
+import numpy as np
+import paddle
+import pytest
+from conftest import ROOT, needs
+
+import ops
+import run_glue
+import run_pretrain
+from checkpoint_files import read_json, read_weights
+from configuration import PRESETS, ConvBertConfig
+from convert import convert
+from modeling import (
+    ConvBertDiscriminator,
+    ConvBertForPretraining,
+    ConvBertForSequenceClassification,
+    ConvBertGenerator,
+)
+from run_pretrain import generator_config
+from tokenizer import ConvBertTokenizer, train_vocabulary
+
+CORPUS = ROOT / "samples/corpus.txt"
+SIZES = dict(
+    vocab_size=1500, embedding_size=16, hidden_size=32, num_hidden_layers=2, num_attention_heads=8,
+    intermediate_size=48, max_position_embeddings=64,
+)  # fmt: skip
+bfloat16_needed = pytest.mark.skipif(ops.bfloat16_obstacle() is not None, reason=str(ops.bfloat16_obstacle()))
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A folder with a small configuration and the samples' vocabulary; no weights."""
+    folder = tmp_path_factory.mktemp("tiny")
+    (folder / "config.json").write_text(json.dumps(ConvBertConfig(**SIZES).to_dict()))
+    shutil.copy(ROOT / "samples/vocab.txt", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return tmp_path_factory.mktemp("store") / "data"
+
+
+def command(model, output, store=None, **flags):
+    """Arguments of a short run on the samples; a flag that is True or False is a switch, None leaves one out."""
+    settings = dict(
+        input_dir=CORPUS, model_name_or_path=model, output_dir=output, data_store=store, init_from_ckpt=False,
+        max_seq_length=64, train_batch_size=8, max_steps=6, save_steps=3, logging_steps=2, learning_rate=1e-3,
+        validation_share=0.1, device="cpu",
+    )  # fmt: skip
+    arguments = []
+    for name, value in {**settings, **flags}.items():
+        if isinstance(value, bool):
+            arguments.append(f"--{name}" if value else f"--no-{name}")
+        elif value is not None:
+            arguments += [f"--{name}", *(map(str, value) if isinstance(value, (list, tuple)) else [str(value)])]
+    return arguments
+
+
+def pretrain(*arguments, **flags):
+    assert run_pretrain.main(command(*arguments, **flags)) == 0
+
+
+FIELDS = "loss", "gen_loss", "disc_loss", "gen_acc", "disc_acc", "disc_recall"
+
+
+def test_a_run(tiny, store, tmp_path, capsys):
+    pretrain(tiny, tmp_path / "out", store)
+    printed = capsys.readouterr()
+    words = ", ".join(rf"{name}: \d+\.\d{{6}}" for name in FIELDS)
+    step = rf"global step \d/6, epoch: 0, {words}, lr: 0\.\d{{10}}, speed: \d+\.\d{{4}} step/s, \d+ tokens/s"
+    evaluation = rf"eval {words}, eval done total : \d+\.\d+ s"
+    lines = printed.out.splitlines()
+    for line, pattern in zip(lines, [step, evaluation, step, step, evaluation], strict=True):
+        assert re.fullmatch(pattern, line), line
+    results = read_json(tmp_path / "out/results.json")
+    assert [entry["step"] for entry in results["log"]] == [2, 4, 6]
+    assert [entry["step"] for entry in results["evaluations"]] == [3, 6]
+    assert results["log"][-1]["lr"] == 0
+    assert results["arguments"]["train_batch_size"] == 8
+    assert 6 * 8 * 30 < results["tokens"] < 6 * 8 * 64
+    for name in ("curves.png", "discriminator/vocab.txt", "generator/tokenizer_config.json", "last/config.json"):
+        assert (tmp_path / "out" / name).stat().st_size > 0
+    discriminator = ConvBertDiscriminator.from_pretrained(tmp_path / "out/discriminator")
+    generator = ConvBertGenerator.from_pretrained(tmp_path / "out/generator")
+    for name, weight in discriminator.convbert.embeddings.named_parameters():
+        other = dict(generator.convbert.embeddings.named_parameters())[name]
+        np.testing.assert_array_equal(weight.numpy(), other.numpy())
+    assert generator.config.hidden_size == 8  # a quarter
+
+
+def test_it_learns(tiny, store, tmp_path):
+    pretrain(tiny, tmp_path / "out", store, max_steps=120, save_steps=120, train_batch_size=16, learning_rate=4e-3)
+    first, *_, last = read_json(tmp_path / "out/results.json")["log"]
+    held_out = read_json(tmp_path / "out/results.json")["evaluations"][-1]
+    assert first["gen_loss"] > 7
+    assert last["gen_loss"] < 5.5
+    assert held_out["gen_loss"] < 5.5
+    assert held_out["disc_loss"] < 0.4 < first["disc_loss"]
+    assert held_out["disc_recall"] > 0.1
+
+
+@pytest.mark.parametrize("flags", [{}, {"mlm_only": True}, {"amp": "O1"}])
+def test_a_stopped_run_goes_on_bit_for_bit(tiny, store, tmp_path, monkeypatch, flags):
+    """Stopped between two log lines, in the second of several epochs."""
+    if flags.get("amp") and ops.bfloat16_obstacle():
+        pytest.skip(ops.bfloat16_obstacle())
+    flags = {**flags, "max_steps": 48, "save_steps": 35, "logging_steps": 10, "train_batch_size": 32}
+    pretrain(tiny, tmp_path / "whole", store, **flags)
+
+    class Stop(Exception):
+        pass
+
+    def train_until(step):
+        real = run_pretrain.backward
+
+        def backward(run, numbers, now):
+            if now == step:
+                raise Stop
+            return real(run, numbers, now)
+
+        return backward
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_pretrain, "backward", train_until(44))
+        with pytest.raises(Stop):
+            run_pretrain.main(command(tiny, tmp_path / "parts", store, **flags))
+    pretrain(tiny, tmp_path / "parts", store, **flags, resume=True)
+    for folder in ("last", "generator"):
+        whole, parts = (read_weights(tmp_path / name / folder) for name in ("whole", "parts"))
+        for name, array in whole.items():
+            np.testing.assert_array_equal(array, parts[name], err_msg=name)
+    whole, parts = (read_json(tmp_path / name / "results.json") for name in ("whole", "parts"))
+    assert whole["log"] == parts["log"]
+    assert whole["evaluations"] == parts["evaluations"]
+    assert whole["tokens"] == parts["tokens"]
+
+
+def test_accumulated_batches_learn_as_one(tmp_path, store):
+    (tmp_path / "tiny").mkdir()
+    sizes = {**SIZES, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (tmp_path / "tiny/config.json").write_text(json.dumps(ConvBertConfig(**sizes).to_dict()))
+    shutil.copy(ROOT / "samples/vocab.txt", tmp_path / "tiny")
+    pretrain(tmp_path / "tiny", tmp_path / "one", store, train_batch_size=16)
+    pretrain(tmp_path / "tiny", tmp_path / "two", store, train_batch_size=4, gradient_accumulation_steps=4)
+    one, two = (read_json(tmp_path / name / "results.json") for name in ("one", "two"))
+    for first, second in zip(one["log"], two["log"], strict=True):
+        for name in ("gen_loss", "disc_loss"):
+            assert second[name] == pytest.approx(first[name], abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def trained(tiny, store, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained") / "out"
+    pretrain(tiny, folder, store, max_steps=3)
+    return folder
+
+
+def parts(trained, tmp_path):
+    """Folders to go on from: name → whether the generator is there."""
+    shutil.copytree(trained / "discriminator", tmp_path / "alone")
+    shutil.copytree(trained / "discriminator", tmp_path / "shipped")
+    shutil.copytree(trained / "generator", tmp_path / "shipped/generator")
+    return {
+        trained / "last": True,
+        trained / "discriminator": True,
+        tmp_path / "shipped": True,
+        tmp_path / "alone": False,
+    }
+
+
+def test_going_on_from_folders(trained, store, tmp_path, capsys):
+    before = read_weights(trained / "last")
+    for number, (folder, whole) in enumerate(parts(trained, tmp_path).items()):
+        capsys.readouterr()
+        output = tmp_path / f"out-{number}"
+        pretrain(folder, output, store, init_from_ckpt=None, max_steps=1, learning_rate=0.0)
+        assert ("no generator there; a new one starts at random" in capsys.readouterr().err) == (not whole)
+        for name, array in read_weights(output / "last").items():
+            same = np.array_equal(array, before[name])
+            if whole or name.startswith("discriminator."):
+                assert same, (folder, name)
+        generator = ConvBertForPretraining.from_pretrained(output / "last").generator
+        assert generator.config.hidden_size == 8
+
+
+def test_a_folder_s_sizes_without_its_weights(trained, store, tmp_path):
+    pretrain(trained / "discriminator", tmp_path / "out", store, max_steps=1, learning_rate=0.0)
+    name = "discriminator.convbert.encoder.layers.0.linear1.weight"
+    assert not np.array_equal(read_weights(tmp_path / "out/last")[name], read_weights(trained / "last")[name])
+
+
+def test_a_later_phase_with_longer_sequences(trained, store, tmp_path):
+    """The same tokens, packed anew."""
+    before = (store / "tokens.bin").stat().st_mtime_ns
+    pretrain(trained / "discriminator", tmp_path / "out", store, init_from_ckpt=None, max_seq_length=32, max_steps=1)
+    assert (store / "tokens.bin").stat().st_mtime_ns == before
+    assert (store / "segments-32-0.1-train.bin").is_file()
+
+
+def test_masked_words_alone(tiny, store, tmp_path, capsys):
+    pretrain(tiny, tmp_path / "out", store, mlm_only=True, whole_word_masking=True, masking="bert")
+    assert "disc_loss" not in capsys.readouterr().out
+    model = ConvBertGenerator.from_pretrained(tmp_path / "out/generator")
+    assert model.config.hidden_size == 32
+    assert not (tmp_path / "out/discriminator").exists()
+    pretrain(tmp_path / "out/generator", tmp_path / "more", store, mlm_only=True, init_from_ckpt=None, max_steps=1)
+
+
+def test_from_an_own_vocabulary_to_a_fine_tune(tmp_path, capsys):
+    """Cased, accents kept: the switches go all the way."""
+    (tmp_path / "text.txt").write_text(CORPUS.read_text() + "\n\nUn café à Zürich, s'il vous plaît.\n" * 5)
+    tokens = train_vocabulary([tmp_path / "text.txt"], 900, do_lower_case=False)
+    (tmp_path / "vocab.txt").write_text("".join(f"{token}\n" for token in tokens))
+    flags = dict(
+        model_name_or_path="convbert-tiny", vocab_file=tmp_path / "vocab.txt", do_lower_case=False,
+        input_dir=tmp_path / "text.txt", max_steps=2, init_from_ckpt=None,
+    )  # fmt: skip
+    pretrain("convbert-tiny", tmp_path / "out", **flags)
+    tokenizer = ConvBertTokenizer.from_pretrained(tmp_path / "out/discriminator")
+    assert (tokenizer.do_lower_case, len(tokenizer)) == (False, 900)
+    assert tokenizer.tokenize("Zürich")[0][0] == "Z"
+    config = ConvBertConfig.from_pretrained(tmp_path / "out/discriminator")
+    assert config.vocab_size == 900
+    assert config.num_hidden_layers == PRESETS["convbert-tiny"]["num_hidden_layers"]
+    arguments = ["--task_name", "RTE", "--data_dir", ROOT / "samples", "--max_steps", 1, "--max_seq_length", 32]
+    arguments += ["--model_name_or_path", tmp_path / "out/discriminator", "--output_dir", tmp_path / "rte"]
+    assert run_glue.main([*map(str, arguments), "--device", "cpu"]) == 0
+    assert ConvBertTokenizer.from_pretrained(tmp_path / "rte").do_lower_case is False
+
+
+def test_the_discriminator_is_what_a_fine_tune_begins_with(trained, caplog):
+    with caplog.at_level(logging.WARNING):
+        model = ConvBertForSequenceClassification.from_pretrained(trained / "discriminator")
+    assert "starting anew: classifier" in caplog.text
+    weights = read_weights(trained / "discriminator")
+    name = "convbert.encoder.layers.1.self_attn.q_proj.weight"
+    np.testing.assert_array_equal(dict(model.named_parameters())[name].numpy(), weights[name])
+
+
+@needs("torch", "transformers", "paddlenlp")
+def test_other_libraries_take_the_parts(tiny, store, tmp_path):
+    import paddlenlp.transformers as paddlenlp
+    import transformers
+
+    pretrain(tiny, tmp_path / "out", store, max_steps=1, generator_size=0.5)
+    ids = np.random.default_rng(0).integers(5, 1000, (2, 20))
+    for part, ours in (("generator", ConvBertGenerator), ("discriminator", ConvBertDiscriminator)):
+        source = tmp_path / "out" / part
+        convert(source, tmp_path / f"hf-{part}", to="hf")
+        model = ours.from_pretrained(source).convbert
+        model.eval()
+        expected = model(paddle.to_tensor(ids)).numpy()
+        theirs = transformers.ConvBertModel.from_pretrained(tmp_path / f"hf-{part}").eval()
+        import torch
+
+        with torch.no_grad():
+            found = theirs(torch.from_numpy(ids)).last_hidden_state.numpy()
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        theirs = paddlenlp.ConvBertModel.from_pretrained(str(source))
+        theirs.eval()
+        np.testing.assert_allclose(theirs(paddle.to_tensor(ids))[0].numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if f"{name}-generator" in PRESETS])
+def test_every_size_has_its_published_generator(name):
+    config = ConvBertConfig.from_preset(name, vocab_size=1000, num_labels=5)
+    found = generator_config(config, None)
+    assert found == ConvBertConfig.from_preset(f"{name}-generator", vocab_size=1000)
+    half = generator_config(config, 0.5)
+    assert half.hidden_size == config.hidden_size // 2
+    assert half.num_attention_heads == config.num_attention_heads // 2
+    assert half.intermediate_size == config.intermediate_size // 2
+
+
+def test_recompute_and_every_schedule(tiny, store, tmp_path):
+    pretrain(tiny, tmp_path / "plain", store)
+    pretrain(tiny, tmp_path / "recompute", store, recompute=True)
+    plain, recomputed = (read_json(tmp_path / name / "results.json") for name in ("plain", "recompute"))
+    assert plain["log"] == recomputed["log"]
+    for kind in ("cosine", "constant"):
+        pretrain(tiny, tmp_path / kind, store, lr_scheduler_type=kind, warmup_steps=2)
+        rates = [entry["lr"] for entry in read_json(tmp_path / kind / "results.json")["log"]]
+        assert rates[0] == 1e-3
+        assert rates[-1] == pytest.approx(0 if kind == "cosine" else 1e-3)
+
+
+def test_gradients_are_cut(tiny, store, tmp_path, monkeypatch):
+    """A rate of 1 with plain descent would show any length; AdamW does not: so look at what the optimizer gets."""
+    import training
+
+    seen = []
+    real = training.adamw
+    monkeypatch.setattr(training, "adamw", lambda *args, **kwargs: seen.append(args) or real(*args, **kwargs))
+    pretrain(tiny, tmp_path / "out", store, max_steps=1)
+    assert seen[0][2:5] == (0.01, 1e-6, 1.0)  # decay, epsilon, longest gradient
+
+
+def test_warm_up_left_out_is_a_tenth(tiny, store, tmp_path):
+    pretrain(tiny, tmp_path / "out", store, max_steps=20, logging_steps=1, save_steps=20)
+    rates = [entry["lr"] for entry in read_json(tmp_path / "out/results.json")["log"]]
+    assert rates[:3] == pytest.approx([0.5e-3, 1e-3, 1e-3 * 17 / 18])
+
+
+def test_prepare_only(tiny, tmp_path, capsys):
+    arguments = command(tiny, tmp_path / "out", prepare_only=True)
+    assert run_pretrain.main(arguments) == 0
+    assert "132 documents" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["data"]
+    before = (tmp_path / "out/data/tokens.bin").stat().st_mtime_ns
+    pretrain(tiny, tmp_path / "out", max_steps=1)  # not "not empty"
+    assert (tmp_path / "out/data/tokens.bin").stat().st_mtime_ns == before
+
+
+def test_losses_that_are_no_number_are_skipped_and_end_the_run(tiny, store, tmp_path, monkeypatch, one_line):
+    real = run_pretrain.backward
+
+    def backward(run, numbers, step):
+        loss, sums = real(run, numbers, step)
+        return (float("nan") if step in (2, *range(5, 20)) else loss), sums
+
+    monkeypatch.setattr(run_pretrain, "backward", backward)
+    status = run_pretrain.main(command(tiny, tmp_path / "out", store, max_steps=30, save_steps=4))
+    assert status == 2
+    state = read_json(tmp_path / "out/last/training_state.json")
+    assert state["step"] == 12
+    assert state["skipped_steps"] == 9
+
+
+BAD = [
+    ("--input_dir nothing.txt", "nothing.txt: no such file"),
+    ("--input_dir empty.txt", "empty.txt: no text"),
+    ("--input_dir binary.txt", "binary.txt, line 1: byte 1 is not UTF-8"),
+    ("--validation_share 0", "--validation_share must lie in"),
+    ("--mask_prob 1", "--mask_prob must lie in"),
+    ("--generator_size 2", "--generator_size must lie in"),
+    ("--max_seq_length 4", "--max_seq_length must be at least 8"),
+    ("--max_seq_length 128", "has only 64 positions"),
+    ("--train_batch_size 0", "--train_batch_size must be a number from 1"),
+    ("--learning_rate -1", "--learning_rate must be a number from 0"),
+    ("--model_name nothing", "nothing: "),
+    ("--model_name convbert-tiny --vocab_file nothing", "nothing: can't be read as a vocabulary"),
+    ("--init_from_ckpt", "no weights here"),
+    ("--device gpu", "--device gpu: this Paddle sees cpu"),
+    ("--model_type bert", "invalid choice"),
+    ("--whole_words", "unrecognized arguments"),
+]
+
+
+@pytest.mark.parametrize(("flags", "message"), BAD)
+def test_bad_input(tiny, tmp_path, monkeypatch, capsys, flags, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
+    try:
+        status = run_pretrain.main([*command(tiny, "out"), *flags.split()])
+    except SystemExit as stop:
+        status = stop.code
+    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith(("device: ", "out/data: "))]
+    assert status == 2
+    assert len(lines) == 1, lines
+    assert message in lines[0]
+    assert not (tmp_path / "out/last").exists()
+
+
+def test_a_folder_that_is_not_empty(tiny, store, tmp_path, one_line):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/precious").touch()
+    one_line(run_pretrain.main(command(tiny, tmp_path / "out", store)), "not empty; add --resume")
+    pretrain(tiny, tmp_path / "out", store, overwrite=True, max_steps=1)
+    assert (tmp_path / "out/precious").exists()
