@@ -15,9 +15,10 @@ import numpy as np
 from checkpoint_files import write_json
 from command_line import ArgumentParser, script
 from configuration import PRESETS, ConvBertConfig
+from masking import most_masked
 from onednn import has_bfloat16
 from peer_process import PEAK_SIZE, PeerProcess
-from peers import PEERS
+from peers import MASKED_SHARE, PEERS
 
 SST2_SENTENCES = 67_349  # in its training set
 SAMPLES = Path(__file__).parent / "samples"
@@ -31,8 +32,8 @@ def parse_args(argv):
     what.add_argument("--batch_size", type=int, default=32, help="sequences in a batch")
     what.add_argument("--seq_length", type=int, default=128, help="tokens in a sequence")
     what.add_argument(
-        "--modes", nargs="+", default=["infer", "train"], choices=["infer", "train", "glue"],
-        help="a forward pass; a training step; training on SST-2's sentences from raw text",
+        "--modes", nargs="+", default=["infer", "train"], choices=["infer", "train", "pretrain", "glue"],
+        help="a forward pass; a training step; a step of pre-training; training on SST-2's sentences from raw text",
     )  # fmt: skip
     others = [name for name in PEERS if not name.startswith("ours")]
     what.add_argument("--peers", nargs="+", default=others, choices=others, help="to compare with")
@@ -58,6 +59,19 @@ def parse_args(argv):
 
 def matrix_flops(config, batch_size, length):
     """Floating-point operations of all matrix products of one forward pass of the classifier."""
+    head = batch_size * config.hidden_size * (config.hidden_size + config.num_labels)
+    return encoder_flops(config, batch_size, length) + 2 * head
+
+
+def pretraining_flops(config, generator_config, batch_size, length):
+    """The same of generator and discriminator, the generator's words at masked positions only."""
+    masked, rows = batch_size * most_masked(length, MASKED_SHARE), batch_size * length
+    words = masked * config.embedding_size * (generator_config.hidden_size + config.vocab_size)
+    replaced = rows * config.hidden_size * (config.hidden_size + 1)
+    return sum(encoder_flops(c, batch_size, length) for c in (config, generator_config)) + 2 * (words + replaced)
+
+
+def encoder_flops(config, batch_size, length):
     rows, hidden, inner = batch_size * length, config.hidden_size, config.intermediate_size
     width = config.heads_of_each_kind * config.head_size
     layer = hidden * 4 * width  # query, key, value, convolution value
@@ -67,8 +81,7 @@ def matrix_flops(config, batch_size, length):
     layer += 2 * hidden * inner // config.num_groups  # feed-forward
     layer += 2 * length * width  # scores, context
     project = config.embedding_size * hidden if config.embedding_size != hidden else 0
-    head = batch_size * hidden * (hidden + config.num_labels)
-    return 2 * (rows * (config.num_hidden_layers * layer + project) + head)
+    return 2 * rows * (config.num_hidden_layers * layer + project)
 
 
 def measure(args, peers):
@@ -77,7 +90,7 @@ def measure(args, peers):
     for mode in args.modes:
         for round_ in range(args.rounds):
             for peer in peers:
-                if mode == "glue" and not hasattr(PEERS[peer.name], "epoch"):
+                if not hasattr(PEERS[peer.name], "epoch" if mode == "glue" else mode):
                     continue
                 print(f"\r{mode}: round {round_ + 1} of {args.rounds}, {peer.name:<16}", end="", file=sys.stderr)
                 answer = peer.ask(mode)
@@ -94,7 +107,18 @@ def report(args, peers, seconds, memory, peaks):
     import runtime
 
     config = ConvBertConfig.from_preset(args.model)
-    flops = matrix_flops(config, args.batch_size, args.seq_length)
+    shape = args.batch_size, args.seq_length
+    flops = {"infer": matrix_flops(config, *shape), "train": 3 * matrix_flops(config, *shape)}
+    notes = []
+    if "pretrain" in args.modes:
+        from hugging_face_pretraining import nearest_generator
+
+        generator = ConvBertConfig.from_preset(f"{args.model}-generator")
+        flops["pretrain"] = 3 * pretraining_flops(config, generator, *shape)
+        nearest = nearest_generator(generator)
+        if nearest != generator:
+            heads = generator.num_attention_heads, nearest.num_attention_heads
+            notes.append("pretrain: ours has the published generator, of {} head; Hugging Face's has {}".format(*heads))
     runs = []
     for (mode, name), times in seconds.items():
         precision = next(peer.precision for peer in peers if peer.name == name)
@@ -103,9 +127,8 @@ def report(args, peers, seconds, memory, peaks):
         if mode == "glue":
             run |= dict(seq=None, tokens_per_s=None, floor_s=None, epoch_s=run["median_s"] * SST2_SENTENCES)
         else:
-            work = flops * (3 if mode == "train" else 1)
             run["tokens_per_s"] = args.batch_size * args.seq_length / run["median_s"]
-            run["floor_s"] = work / peaks[precision] / 1e9 if precision in peaks else None
+            run["floor_s"] = flops[mode] / peaks[precision] / 1e9 if precision in peaks else None
         runs.append(run)
 
     def ratios_to(own):
@@ -118,7 +141,7 @@ def report(args, peers, seconds, memory, peaks):
 
     machine = {"processor": runtime.processor_name(), "cores": runtime.cores(), "rounds": args.rounds}
     ratios = dict(ratios=ratios_to("ours"), ratios_bf16=ratios_to("ours-bf16"))
-    return dict(machine=machine, peak_gflops=peaks, runs=runs, **ratios)
+    return dict(machine=machine, peak_gflops=peaks, runs=runs, notes=notes, **ratios)
 
 
 def table(figures):
@@ -142,6 +165,7 @@ def table(figures):
             if low:
                 line += f" {low[run['peer']]:.2f} × |" if run["peer"] in low else " |"
             lines.append(line)
+    lines += ["", *figures["notes"]] if figures["notes"] else []
     return "\n".join(lines)
 
 

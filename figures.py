@@ -39,7 +39,10 @@ def draw_speed(figures, path):
         bars = panel.barh([run["peer"] for run in runs], seconds, color=colors)
         panel.bar_label(bars, [f"{value:.0f} s" if value >= 100 else f"{value:.2f} s" for value in seconds], padding=3)
         panel.set_xlim(0, 1.18 * max(seconds))
-        what = {"infer": "forward pass", "train": "training step", "glue": "epoch of SST-2"}[mode]
+        names = dict(
+            infer="forward pass", train="training step", pretrain="step of pre-training", glue="epoch of SST-2"
+        )
+        what = names[mode]
         shape = f"{runs[0]['batch']}" + (f" × {runs[0]['seq']}" if runs[0]["seq"] else "")
         panel.set_title(f"{runs[0]['model']}: {what}, batch {shape}", fontsize=10)
     machine = figures["machine"]

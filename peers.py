@@ -3,10 +3,12 @@
 A peer is built for one model size and batch; then `infer()`, `train()` and `epoch(texts, labels)` do one batch, one
 training step, and one pass over a list of sentences from raw text to updated weights. Forward passes run inside the
 context that `evaluation()` opens, once for many of them, as when a data set is evaluated. All are classifiers of two
-labels with dropout as configured, trained with AdamW.
+labels with dropout as configured, trained with AdamW. `pretrain()` is a step of replaced-token detection with a
+generator, from token ids; gradients are clipped to length 1 there.
 """
 
 import contextlib
+import functools
 
 import numpy as np
 
@@ -17,6 +19,18 @@ def random_batch(config, batch_size, length, seed=0):
     """Token ids [B, L] without padding, and labels [B]."""
     random = np.random.default_rng(seed)
     return random.integers(1, config.vocab_size, (batch_size, length)), random.integers(0, 2, batch_size)
+
+
+MASKED_SHARE, MASK_ID = 0.15, 103
+
+
+def masked_batch(config, batch_size, length):
+    """Token ids and labels [B, L] with as many masked positions as pre-training has; -100 at all others."""
+    from masking import most_masked
+
+    ids, _ = random_batch(config, batch_size, length)
+    places = np.random.default_rng(0).random(ids.shape).argsort(axis=1) < most_masked(length, MASKED_SHARE)
+    return np.where(places, MASK_ID, ids), np.where(places, ids, -100)
 
 
 class Ours:
@@ -31,9 +45,10 @@ class Ours:
         from training import adamw
 
         paddle.seed(0)
+        self.name = model
         self.model = ConvBertForSequenceClassification(ConvBertConfig.from_preset(model))
         self.optimizer = adamw(self.model, LEARNING_RATE, WEIGHT_DECAY, 1e-6)
-        self.batch_size = batch_size
+        self.batch_size, self.length = batch_size, length
         self.batch = [paddle.to_tensor(array) for array in random_batch(self.model.config, batch_size, length)]
 
     def matrix_product(self, size):
@@ -58,6 +73,25 @@ class Ours:
         self.model(**inputs, labels=labels).loss.backward()
         self.optimizer.step()
         self.optimizer.clear_grad()
+
+    @functools.cached_property
+    def pretraining(self):
+        """Model, optimizer, and a batch of masked ids and labels."""
+        import paddle
+
+        from modeling import ConvBertConfig, ConvBertForPretraining
+        from training import adamw
+
+        configs = [ConvBertConfig.from_preset(name) for name in (self.name, f"{self.name}-generator")]
+        model = ConvBertForPretraining(*configs)
+        batch = masked_batch(configs[0], self.batch_size, self.length)
+        return model, adamw(model, LEARNING_RATE, WEIGHT_DECAY, 1e-6, 1.0), *map(paddle.to_tensor, batch)
+
+    def pretrain(self):
+        model, optimizer, ids, labels = self.pretraining
+        model(ids, labels=labels).loss.backward()
+        optimizer.step()
+        optimizer.clear_grad()
 
     def epoch(self, texts, labels, vocab_file):
         """Batches of similar lengths, each padded to its own longest row."""
@@ -101,6 +135,12 @@ class OursBfloat16(Ours):
         with ops.bfloat16():
             super().train(inputs, labels)
 
+    def pretrain(self):
+        import ops
+
+        with ops.bfloat16():
+            super().pretrain()
+
 
 class HuggingFace:
     """transformers on PyTorch, with PyTorch's fused AdamW."""
@@ -114,12 +154,13 @@ class HuggingFace:
         from configuration import ConvBertConfig
 
         torch.manual_seed(0)
+        self.name = model
         config = transformers.ConvBertConfig(**ConvBertConfig.from_preset(model).to_dict())
         self.model = self.prepared(transformers.ConvBertForSequenceClassification(config))
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True
         )
-        self.batch_size = batch_size
+        self.batch_size, self.length = batch_size, length
         self.batch = [torch.from_numpy(array) for array in random_batch(config, batch_size, length)]
 
     def prepared(self, model):
@@ -147,6 +188,35 @@ class HuggingFace:
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
+
+    @functools.cached_property
+    def pretraining(self):
+        """The objective, its optimizer, and a batch of masked ids and labels."""
+        import torch
+
+        import hugging_face_reference
+        from configuration import ConvBertConfig
+        from hugging_face_pretraining import HuggingFacePretraining, nearest_generator
+
+        config, generator = (ConvBertConfig.from_preset(name) for name in (self.name, f"{self.name}-generator"))
+        parts = ("ConvBertGenerator", nearest_generator(generator)), ("ConvBertDiscriminator", config)
+        objective = HuggingFacePretraining(*(hugging_face_reference.HuggingFace.random(*part) for part in parts))
+        optimizer = torch.optim.AdamW(objective.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
+        objective.generator.convbert = self.prepared(objective.generator.convbert)
+        objective.discriminator = self.prepared(objective.discriminator)
+        batch = masked_batch(config, self.batch_size, self.length)
+        return objective, optimizer, *map(torch.from_numpy, batch)
+
+    def pretrain(self):
+        import torch
+
+        objective, optimizer, ids, labels = self.pretraining
+        with self.precise():
+            loss = objective(ids, torch.zeros_like(ids), labels).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(objective.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
 
     def epoch(self, texts, labels, vocab_file):
         """Random batches, each padded to its own longest row, as DataCollatorWithPadding makes them."""

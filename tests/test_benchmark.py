@@ -39,6 +39,32 @@ def test_matrix_flops_are_those_of_every_product():
     assert counted == benchmark.matrix_flops(config, 2, 7)
 
 
+def test_pretraining_flops_are_those_of_every_product(monkeypatch):
+    import paddle
+
+    from modeling import ConvBertForPretraining
+    from peers import masked_batch
+
+    counted = 0
+
+    def count(out, inner):
+        nonlocal counted
+        counted += 2 * out.size * inner
+        return out
+
+    sizes = dict(vocab_size=150, embedding_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48)
+    config, generator = (ConvBertConfig(**sizes, hidden_size=hidden) for hidden in (32, 16))
+    model = ConvBertForPretraining(config, generator)
+    linear, matmul = paddle.nn.functional.linear, paddle.matmul
+    monkeypatch.setenv("CONVBERT_KERNELS", "paddle")
+    monkeypatch.setattr("ops.F.linear", lambda x, w, b: count(linear(x, w, b), x.shape[-1]))
+    monkeypatch.setattr("ops.paddle.matmul", lambda x, y, **k: count(matmul(x, y, **k), x.shape[-1]))
+    ids, labels = masked_batch(config, 3, 32)
+    assert (labels != -100).sum(axis=1).tolist() == [4, 4, 4]
+    model(paddle.to_tensor(ids), labels=paddle.to_tensor(labels))
+    assert counted == benchmark.pretraining_flops(config, generator, 3, 32)
+
+
 def test_groups_save_products():
     settings = dict(hidden_size=24, num_attention_heads=4, intermediate_size=48, num_hidden_layers=1, embedding_size=24)
     one, two = (benchmark.matrix_flops(ConvBertConfig(**settings, num_groups=g), 1, 10) for g in (1, 2))
@@ -58,6 +84,7 @@ FIGURES = {
         dict(peer="ours", mode="glue", model="convbert-small", batch=32, seq=None, median_s=0.01, min_s=0.01,
              tokens_per_s=None, rss_mb=1000, floor_s=None, epoch_s=673.5),
     ],
+    "notes": ["a note"],
     "ratios": {"train": {"hf": 2.0, "ours-bf16": 0.5}, "glue": {}},
     "ratios_bf16": {"train": {"hf": 4.0, "ours": 2.0}, "glue": {}},
 }  # fmt: skip
@@ -72,6 +99,7 @@ def test_the_table():
     assert "| ours-bf16 | 0.500 | 8,192 | 700 | 2.00 | 0.50 × | |" in lines
     assert "| hf | 2.000 | 2,048 | 2,000 |  | 2.00 × | 4.00 × |" in lines
     assert "| ours | 674 |  | 1,000 |  |  |" in lines
+    assert lines[-1] == "a note"
 
 
 def test_the_chart(tmp_path):
@@ -111,13 +139,13 @@ def run(*flags):
 @needs("torch", "transformers")
 def test_a_run(tmp_path):
     path = tmp_path / "speed.json"
-    flags = ["--modes", "infer", "train", "glue", "--sentences", "40", "--peers", "hf", "--json", str(path)]
+    flags = ["--modes", "infer", "train", "pretrain", "glue", "--sentences", "40", "--peers", "hf", "--json", str(path)]
     done = run(*flags)
     written = json.loads(path.read_text())
     assert {(run["peer"], run["mode"]) for run in written["runs"]} == {
         (peer, mode)
         for peer in ("ours", *(["ours-bf16"] if has_bfloat16() else []), "hf")
-        for mode in ("infer", "train", "glue")
+        for mode in ("infer", "train", "pretrain", "glue")
     }
     assert written["peak_gflops"]["float32"] > 0
     for figure in written["runs"]:
