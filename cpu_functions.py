@@ -8,6 +8,7 @@ Dimension letters: B batch, L length, N = B·L, H heads of one kind, D head size
 """
 
 import contextvars
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -457,7 +458,7 @@ def adamw(due, beta1, beta2, epsilon):
     """ops.adamw."""
     due = [(weight, _contiguous(gradient), *rest) for weight, gradient, *rest in due]
     addresses = np.array([[tensor.data_ptr() for tensor in entry[:6]] for entry in due])
-    sizes = np.array([entry[0].size for entry in due])
+    sizes = np.array([math.prod(entry[0].shape) for entry in due])
     blocks = -(-sizes // cpu_kernels.BLOCK)
     owners = np.repeat(np.arange(len(due)), blocks)
     starts = (np.arange(len(owners)) - np.repeat(blocks.cumsum() - blocks, blocks)) * cpu_kernels.BLOCK

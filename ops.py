@@ -40,7 +40,7 @@ def on_fast_path(*tensors):
     return (
         paddle.in_dynamic_mode()
         and paddle.get_device() == "cpu"
-        and all(t.dtype == paddle.float32 and t.place.is_cpu_place() and t.size > 0 for t in tensors)
+        and all(t.dtype == paddle.float32 and t.place.is_cpu_place() and 0 not in t.shape for t in tensors)
         and kernels_wanted()
         and _cpu_functions() is not None
     )
@@ -195,7 +195,7 @@ def embeddings(
         types: int [B, L]; None: all 0.
         words, places, kinds: tables [V, E] of the words, positions and token types.
     """
-    if ids is not None and ids.size > 0 and on_fast_path(words, places, kinds, norm_weight, norm_bias):
+    if ids is not None and 0 not in ids.shape and on_fast_path(words, places, kinds, norm_weight, norm_bias):
         tables = words, places, kinds, norm_weight, norm_bias
         return _cpu_functions().embeddings(ids, positions, types, *tables, pad_id, epsilon, dropout, training)
     rows = embed(ids, words, pad_id) if inputs_embeds is None else inputs_embeds

@@ -50,7 +50,7 @@ def matrix(tensor):
     if not batch:
         return Matrix(tensor.data_ptr(), TYPES[tensor.dtype], (rows, columns), (columns, 1))
     size = rows * columns
-    return Matrix(tensor.data_ptr(), TYPES[tensor.dtype], (tensor.size // size, rows, columns), (size, columns, 1))
+    return Matrix(tensor.data_ptr(), TYPES[tensor.dtype], (math.prod(batch), rows, columns), (size, columns, 1))
 
 
 def _by_paddle(operand):

@@ -335,7 +335,13 @@ def main(argv=None):
     parser = ArgumentParser("Builds a WordPiece vocabulary from text.")
     switch = argparse.BooleanOptionalAction
     group = parser.add_argument_group("files")
-    group.add_argument("--input", nargs="+", required=True, help="text in UTF-8; .gz is unpacked")
+    group.add_argument(
+        "--input",
+        nargs="+",
+        required=True,
+        metavar="PATH",
+        help="text: files, folders or patterns; .txt or JSON lines, also .gz",
+    )
     group.add_argument("--output", default="vocab.txt", help="where the vocabulary goes, one token a line")
     group = parser.add_argument_group("vocabulary")
     group.add_argument("--size", type=int, default=30522, help="how many tokens, special ones included")

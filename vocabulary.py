@@ -1,13 +1,12 @@
 """WordPiece vocabularies: reading them with every damage named, writing them, building one from text."""
 
 import codecs
-import gzip
-import zlib
 from collections import Counter
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from checkpoint_files import InputError, atomic_file, read_json
+from text_files import Lines, find_files, paragraphs
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -85,7 +84,7 @@ def train_vocabulary(
     limit_alphabet=1000,
     min_frequency=2,
 ):
-    """Builds a WordPiece vocabulary from text files (.txt, .gz) read line by line, twice.
+    """Builds a WordPiece vocabulary from text: files, folders or patterns as `text_files` takes them, read twice.
 
     The same files always give the same vocabulary. The library's trainer alone doesn't: it numbers the characters
     inside words in the order of a randomly seeded hash map, and breaks ties by number. So the first pass collects the
@@ -102,22 +101,23 @@ def train_vocabulary(
     Raises:
         InputError: a file can't be read or isn't UTF-8 (file and line are named), or `size` is too small.
     """
+    files = find_files(files)
     normalize = bert_normalizer(do_lower_case, strip_accents, tokenize_chinese_chars).normalize_str
     counts = Counter()
 
-    def counted_lines():
-        for line in map(normalize, _lines(files)):
-            counts.update(line)
-            yield line
+    def counted():
+        for text in map(normalize, _paragraphs(files)):
+            counts.update(text)
+            yield text
 
-    characters = _train(counted_lines(), vocab_size=0)  # "a" and, when seen inside a word, "##a"
+    characters = _train(counted(), vocab_size=0)  # "a" and, when seen inside a word, "##a"
     kept = sorted((symbol for symbol in characters if len(symbol) == 1), key=lambda c: (-counts[c], c))[:limit_alphabet]
     first = [*SPECIAL_TOKENS, *sorted(symbol for symbol in characters if symbol[-1] in set(kept))]
     if size < len(first):
         raise InputError(
             f"size {size} is too small: special tokens and characters are {len(first)}; limit the alphabet"
         )
-    lines, alphabet = map(normalize, _lines(files)), {"initial_alphabet": kept, "limit_alphabet": len(kept)}
+    lines, alphabet = map(normalize, _paragraphs(files)), {"initial_alphabet": kept, "limit_alphabet": len(kept)}
     return _train(lines, vocab_size=size, min_frequency=min_frequency, special_tokens=first, **alphabet)
 
 
@@ -129,16 +129,5 @@ def _train(lines, **options):
     return sorted(vocabulary, key=vocabulary.get)
 
 
-def _lines(files):
-    for path in files:
-        number = 1
-        try:
-            with gzip.open(path) if str(path).endswith(".gz") else open(path, "rb") as file:
-                for line in file:
-                    yield line.decode()
-                    number += 1
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path}, line {number}: byte {error.start + 1} is not UTF-8; convert the file") from None
-        except (OSError, EOFError, zlib.error) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise InputError(f"{path}, line {number}: can't be read ({reason})") from None
+def _paragraphs(files):
+    return (text for path in files for text in paragraphs(Lines(path)) if text is not None)

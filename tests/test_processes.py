@@ -1,6 +1,7 @@
 """Two processes on this machine's CPU, as paddle.distributed.launch starts them."""
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -13,9 +14,12 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from test_run_glue import command, tiny  # noqa: F401  (a fixture)
+from test_run_pretrain import SIZES
+from test_run_pretrain import command as pretraining_command
 
 import processes
 from checkpoint_files import read_json, read_weights
+from configuration import ConvBertConfig
 
 LAUNCH = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--backend", "gloo"]
 
@@ -105,6 +109,34 @@ def test_two_processes_learn_as_one(without_dropout, tmp_path, accumulation):
     log = (tmp_path / "log/workerlog.1").read_text()
     assert "global step" not in log  # one writer
     assert one["examples"] == two["examples"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_two_processes_pre_train_as_one(tmp_path, accumulation):
+    """The same masks and draws, so the same losses; the last step of an epoch leaves the second process nothing."""
+    sizes = {**SIZES, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text(json.dumps(ConvBertConfig(**sizes).to_dict()))
+    (model / "vocab.txt").write_bytes((ROOT / "samples/vocab.txt").read_bytes())
+    flags = dict(max_steps=40, save_steps=20, logging_steps=1, data_store=tmp_path / "store")
+    one = pretraining_command(model, tmp_path / "one", train_batch_size=32, **flags)
+    assert subprocess.run([sys.executable, ROOT / "run_pretrain.py", *one], check=False).returncode == 0
+    size = 16 // accumulation
+    both = dict(train_batch_size=size, gradient_accumulation_steps=accumulation, **{**flags, "data_store": None})
+    done = subprocess.run(
+        [*LAUNCH, "--log_dir", "log", ROOT / "run_pretrain.py", *pretraining_command(model, tmp_path / "two", **both)],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    one, two = (read_json(tmp_path / name / "results.json") for name in ("one", "two"))
+    for kind in ("log", "evaluations"):
+        for first, second in zip(one[kind], two[kind], strict=True):
+            for name in ("gen_loss", "disc_loss"):
+                assert second[name] == pytest.approx(first[name], abs=2e-5), (first["step"], name)
+    assert one["tokens"] == two["tokens"]
+    assert "global step" not in (tmp_path / "log/workerlog.1").read_text()
 
 
 def run_one(arguments):

@@ -9,7 +9,9 @@ import time
 import numpy as np
 import pytest
 from conftest import ROOT
-from test_run_glue import SAMPLES, command, tiny  # noqa: F401  (a fixture)
+from test_run_glue import command, tiny  # noqa: F401  (a fixture)
+from test_run_pretrain import command as pretraining_command
+from test_run_pretrain import tiny as pretraining_tiny  # noqa: F401
 
 from checkpoint_files import read_json, read_weights
 
@@ -65,23 +67,20 @@ def test_a_kill_while_a_checkpoint_takes_the_place_of_another(tiny, tmp_path):  
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
-@pytest.mark.slow
-def test_twenty_kills_at_random_moments(tiny, tmp_path):  # noqa: F811
-    flags = {**FLAGS, "max_steps": 600, "save_steps": 7}
-    started = time.time()
-    assert run(command(tiny, tmp_path / "whole", **flags)).returncode == 0
-    length = time.time() - started
-    arguments = [str(ROOT / "run_glue.py"), *command(tiny, tmp_path / "parts", **flags), "--resume"]
+def kill_twenty_times(script, arguments, length):
+    """Kills runs at random moments, most of them while they train, and lets the last one end.
+
+    length: seconds that a whole run takes.
+    """
+    started = [sys.executable, str(ROOT / script), *arguments, "--resume"]
     seed = time.time_ns()
     draw = random.Random(seed)
     print(f"seed {seed}, one run takes {length:.1f} s")
     kills, finished = 0, 0
     while kills < 20:
-        process = subprocess.Popen(
-            [sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+        process = subprocess.Popen(started, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         try:
-            if kills % 4:  # most of them while it trains, not while it starts
+            if kills % 4 and not finished:  # a finished run prints nothing more
                 process.stdout.readline()
                 process.wait(draw.uniform(0, 2.0))
             else:
@@ -93,6 +92,35 @@ def test_twenty_kills_at_random_moments(tiny, tmp_path):  # noqa: F811
             kills += process.wait() == -signal.SIGKILL
         process.communicate()
     print(f"{kills} kills; finished in between: {finished}")
-    done = run([*arguments[1:]])
+    done = subprocess.run(started, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments(tiny, tmp_path):  # noqa: F811
+    flags = {**FLAGS, "max_steps": 600, "save_steps": 7}
+    started = time.time()
+    assert run(command(tiny, tmp_path / "whole", **flags)).returncode == 0
+    length = time.time() - started
+    kill_twenty_times("run_glue.py", command(tiny, tmp_path / "parts", **flags), length)
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.slow
+def test_twenty_kills_of_pre_training(pretraining_tiny, tmp_path):  # noqa: F811
+    """Also while the text is tokenised and packed: every run has a store of its own."""
+    flags = dict(max_steps=600, save_steps=20, logging_steps=5)
+    started = time.time()
+    whole = pretraining_command(pretraining_tiny, tmp_path / "whole", **flags)
+    assert subprocess.run([sys.executable, str(ROOT / "run_pretrain.py"), *whole], check=False).returncode == 0
+    length = time.time() - started
+    kill_twenty_times("run_pretrain.py", pretraining_command(pretraining_tiny, tmp_path / "parts", **flags), length)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for folder in ("last", "generator", "discriminator"):
+        first, second = (read_weights(path / folder) for path in (whole, parts))
+        for name, array in first.items():
+            np.testing.assert_array_equal(array, second[name], err_msg=name)
+    first, second = (read_json(path / "results.json") for path in (whole, parts))
+    for key in ("evaluations", "log", "tokens"):
+        assert first[key] == second[key], key
+    assert not [path.name for path in parts.rglob(".*")]

@@ -308,6 +308,15 @@ def test_warm_up_left_out_is_a_tenth(tiny, store, tmp_path):
     assert rates[:3] == pytest.approx([0.5e-3, 1e-3, 1e-3 * 17 / 18])
 
 
+def test_every_evaluation_draws_its_curves(tiny, store, tmp_path):
+    from matplotlib import pyplot
+
+    pretrain(tiny, tmp_path / "out", store, max_steps=2, save_steps=1, logging_steps=1)
+    picture = pyplot.imread(tmp_path / "out/curves.png")
+    green = np.abs(picture[..., :3] - np.array([0x0B, 0x6E, 0x4F]) / 255).max(-1) < 0.02
+    assert green.sum() > 100  # the held-out losses
+
+
 def test_prepare_only(tiny, tmp_path, capsys):
     arguments = command(tiny, tmp_path / "out", prepare_only=True)
     assert run_pretrain.main(arguments) == 0
