@@ -110,12 +110,15 @@ class EncodedTexts:
     def __len__(self):
         return len(self.lengths)
 
+    def arrays(self, indices):
+        """The model's inputs for these examples, int64 [B, longest row]."""
+        return self.tokenizer.pad({key: [values[index] for index in indices] for key, values in self.rows.items()})
+
     def inputs(self, indices):
-        """The model's inputs for these examples, tensors [B, longest row]."""
+        """The same as tensors."""
         import paddle
 
-        rows = {key: [values[index] for index in indices] for key, values in self.rows.items()}
-        return {key: paddle.to_tensor(array) for key, array in self.tokenizer.pad(rows).items()}
+        return {key: paddle.to_tensor(array) for key, array in self.arrays(indices).items()}
 
 
 def predict_logits(model, texts, batches, num_labels):

@@ -21,8 +21,11 @@ def _panels(rows, columns, size):
 
 
 def _write(picture, path, bottom=0.0):
-    """`bottom`: share of the height that is kept for a note."""
+    """`path`: a file's, or an open one that gets a PNG; `bottom`: share of the height that is kept for a note."""
     picture.tight_layout(rect=(0, bottom, 1, 1))
+    if hasattr(path, "write"):
+        picture.savefig(path, dpi=100, format="png")
+        return
     with atomic_file(path) as file:
         picture.savefig(file, dpi=120, format=Path(path).suffix[1:])
 
@@ -176,4 +179,54 @@ def draw_sweep(table, path):
     panel.set_xticks(range(len(tasks)), names, fontsize=8)
     panel.set_ylim(top=100)
     panel.set_title("dev set, median and every seed, in percent", fontsize=10)
+    _write(picture, path)
+
+
+MOST_TOKENS, MOST_HEADS = 48, 6  # that a picture shows
+
+
+def draw_explanation(found, path):
+    """A layer's attention maps above its convolution kernels, head by head, and the answer as bars.
+
+    found: explanation.Explanation. Both kinds of map share the tokens' axis: row l says what token l looks at.
+    """
+    tokens = found.tokens[:MOST_TOKENS]
+    heads, length, taps = min(len(found.attention), MOST_HEADS), len(tokens), found.kernels.shape[2]
+    side = 1.4 + 0.16 * length
+    picture, panels = _panels(2, heads + 1, (side * heads + 3.2, 2 * side + 0.6))
+    small = dict(fontsize=7 if length < 30 else 5)
+    for head in range(heads):
+        above, below = panels[:, head]
+        above.imshow(found.attention[head, :length, :length], cmap="Greens", vmin=0, aspect="auto")
+        above.set_title(f"attention head {head + 1}", fontsize=9)
+        above.set_xticks(range(length), tokens, rotation=90, **small)
+        below.imshow(found.kernels[head, :length], cmap="Greens", vmin=0, aspect="auto")
+        below.set_title(f"convolution head {head + 1}", fontsize=9)
+        below.set_xticks(
+            range(taps), [f"{tap - taps // 2:+d}" if tap != taps // 2 else "0" for tap in range(taps)], **small
+        )
+        below.set_xlabel("neighbour", fontsize=8)
+        for panel in (above, below):
+            panel.set_yticks(range(length), tokens, **small)
+            panel.spines[:].set_visible(False)
+    bars, note = panels[:, heads]
+    names = list(found.answers)
+    values = [found.answers[name] for name in names]
+    bars.barh(
+        range(len(names)), values, height=0.5, color=[OURS if value == max(values) else OTHERS for value in values]
+    )
+    words = [name if len(name) <= 16 else f"{name[:15]}…" for name in names]
+    bars.set_yticks(range(len(names)), words, fontsize=8)
+    bars.invert_yaxis()
+    for row, value in enumerate(values):
+        bars.text(max(value, 0), row, f" {value:.3f}", va="center", fontsize=8)
+    if names != ["score"]:
+        bars.set_xlim(0, 1.25)
+        bars.set_xticks([0, 0.5, 1])
+    bars.set_title("answer", fontsize=9)
+    note.axis("off")
+    shown = [f"layer {found.layer} of {found.layers}"]
+    shown += [f"the first {length} of {len(found.tokens)} tokens"] if length < len(found.tokens) else []
+    shown += [f"{heads} of {len(found.attention)} heads of each kind"] if heads < len(found.attention) else []
+    note.text(0, 0.95, "\n".join(shown), va="top", fontsize=9)
     _write(picture, path)

@@ -62,7 +62,7 @@ class ConvBertEmbeddings(nn.Layer):
     def forward(self, input_ids, token_type_ids, position_ids, inputs_embeds):
         config = self.config
         length = (input_ids if inputs_embeds is None else inputs_embeds).shape[1]
-        if position_ids is None and length > config.max_position_embeddings:
+        if paddle.in_dynamic_mode() and position_ids is None and length > config.max_position_embeddings:
             raise InputError(f"{length} tokens, but this model has {config.max_position_embeddings} positions")
         tables = self.word_embeddings, self.position_embeddings, self.token_type_embeddings
         return ops.embeddings(
@@ -102,17 +102,27 @@ class MixedAttention(nn.Layer):
         self.conv_out_layer = Linear(config, hidden, width)  # the values that the kernels mix
         self.out_proj = Linear(config, 2 * width, hidden)
 
-    def forward(self, x, mask, real, norm, return_attentions):
-        """See ops.mixed_attention; `norm` is the LayerNorm that follows."""
-        config, separable = self.config, self.key_conv_attn_layer
+    def weights(self, norm):
+        """ops.MixedAttentionWeights; `norm` is the LayerNorm that follows."""
+        separable = self.key_conv_attn_layer
         pairs = (
             self.q_proj, self.k_proj, self.v_proj, self.conv_out_layer, self.conv_kernel_layer, self.out_proj, norm
         )  # fmt: skip
         query, key, value, conv_value, kernel, out, norm = ((part.weight, part.bias) for part in pairs)
         span = separable.depthwise.weight, separable.pointwise.weight.squeeze(-1), separable.bias
-        weights = ops.MixedAttentionWeights(*query, *key, *value, *conv_value, *span, *kernel, *out, *norm)
+        return ops.MixedAttentionWeights(*query, *key, *value, *conv_value, *span, *kernel, *out, *norm)
+
+    def kernels(self, x, real, norm):
+        """What each token's convolution weighs its neighbours with: [B, L, H, K], for looking inside."""
+        weights, heads = self.weights(norm), self.config.heads_of_each_kind
+        query = ops.linear(x, weights.query, weights.query_bias)
+        return F.softmax(ops.kernel_logits(x, query, real, weights, heads), axis=-1)
+
+    def forward(self, x, mask, real, norm, return_attentions):
+        """See ops.mixed_attention; `norm` is the LayerNorm that follows."""
+        config = self.config
         return ops.mixed_attention(
-            x, mask, real, weights, config.heads_of_each_kind, config.layer_norm_eps,
+            x, mask, real, self.weights(norm), config.heads_of_each_kind, config.layer_norm_eps,
             config.attention_probs_dropout_prob, config.hidden_dropout_prob, self.training, return_attentions,
         )  # fmt: skip
 

@@ -139,21 +139,24 @@ def dropout_add_norm(x, residual, weight, bias, epsilon, dropout, training):
 
 def depthwise_conv(x, weight):
     """Every channel of x [B, L, E] convolved along L with its own K taps, weight [E, 1, K], zeros beyond the ends."""
-    return F.conv1d(x, weight, padding=weight.shape[-1] // 2, groups=weight.shape[0], data_format="NLC")
+    settings = dict(padding=weight.shape[-1] // 2, groups=weight.shape[0])
+    if paddle.in_dynamic_mode():
+        return F.conv1d(x, weight, **settings, data_format="NLC")
+    return F.conv1d(x.transpose([0, 2, 1]), weight, **settings).transpose([0, 2, 1])  # for paddle2onnx, which lacks NLC
 
 
-def dynamic_conv(values, kernel_logits):
+def dynamic_conv(values, logits):
     """The paper's lightweight convolution: every token mixes the values around it with its own softmax kernel.
 
     Args:
         values: [B, L, H, D].
-        kernel_logits: [B, L, H, K]; tap k weighs the value at distance k - K // 2, zero beyond the ends.
+        logits: [B, L, H, K]; tap k weighs the value at distance k - K // 2, zero beyond the ends.
 
     Returns:
         [B, L, H, D].
     """
-    taps = kernel_logits.shape[-1]
-    kernels = F.softmax(kernel_logits, axis=-1)
+    taps = logits.shape[-1]
+    kernels = F.softmax(logits, axis=-1)
     nothing = [paddle.zeros_like(values[:, :1])] * (taps // 2)
     values = paddle.concat([*nothing, values, *nothing], axis=1)  # [B, L + K - 1, H, D]
     mixed = 0.0
@@ -195,7 +198,8 @@ def embeddings(
         types: int [B, L]; None: all 0.
         words, places, kinds: tables [V, E] of the words, positions and token types.
     """
-    if ids is not None and 0 not in ids.shape and on_fast_path(words, places, kinds, norm_weight, norm_bias):
+    fast = ids is not None and on_fast_path(words, places, kinds, norm_weight, norm_bias)
+    if fast and 0 not in ids.shape:
         tables = words, places, kinds, norm_weight, norm_bias
         return _cpu_functions().embeddings(ids, positions, types, *tables, pad_id, epsilon, dropout, training)
     rows = embed(ids, words, pad_id) if inputs_embeds is None else inputs_embeds
@@ -243,6 +247,13 @@ class MixedAttentionWeights(NamedTuple):
     norm_bias: paddle.Tensor  # [E]
 
 
+def kernel_logits(x, query, real, w, heads):
+    """What a layer's convolution kernels are the softmax of: [B, L, H, K]. query: [B, L, H·D]; the rest as below."""
+    local = x if real is None else x * real
+    span_key = linear(depthwise_conv(local, w.depthwise), w.pointwise.t(), w.span_bias)  # the paper's span-aware key
+    return linear(query * span_key, w.kernel, w.kernel_bias).reshape([0, 0, heads, w.depthwise.shape[-1]])
+
+
 def mixed_attention(x, mask, real, weights, heads, epsilon, attention_dropout, dropout, training, return_attentions):
     """The first half of a layer: H heads of self-attention beside H heads of span-based dynamic convolution.
 
@@ -258,14 +269,11 @@ def mixed_attention(x, mask, real, weights, heads, epsilon, attention_dropout, d
     if not return_attentions and mask.stop_gradient and on_fast_path(x, mask, *weights):
         rates = attention_dropout, dropout
         return _cpu_functions().mixed_attention(x, mask, real, weights, heads, epsilon, *rates, training), None
-    by_head = [0, 0, heads, -1]  # a reshape to [B, L, H, …]
+    by_head = [0, 0, heads, w.query.shape[1] // heads]  # a reshape to [B, L, H, D]
     query, conv_values = linear(x, w.query, w.query_bias), linear(x, w.conv_value, w.conv_value_bias)
     key, value = linear(x, w.key, w.key_bias), linear(x, w.value, w.value_bias)
-    local = x if real is None else x * real
     conv_values = conv_values if real is None else conv_values * real
-    span_key = linear(depthwise_conv(local, w.depthwise), w.pointwise.t(), w.span_bias)  # the paper's span-aware key
-    kernel_logits = linear(query * span_key, w.kernel, w.kernel_bias)  # [B, L, H·K]
-    convolved = dynamic_conv(conv_values.reshape(by_head), kernel_logits.reshape(by_head))
+    convolved = dynamic_conv(conv_values.reshape(by_head), kernel_logits(x, query, real, w, heads))
     attended, probabilities = attention(
         query.reshape(by_head), key.reshape(by_head), value.reshape(by_head), mask, attention_dropout, training
     )

@@ -17,7 +17,10 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 import classifiers
+import programs
 import runtime  # noqa: F401  (before Paddle)
 from checkpoint_files import InputError, atomic_file, read_json
 from classifiers import EncodedTexts, load_classifier, load_tokenizer, stored_labels
@@ -36,18 +39,19 @@ class Prediction(NamedTuple):
 
 
 class Predictor:
-    """A fine-tuned folder, ready to answer.
+    """A fine-tuned folder, or a program that export.py made of one, ready to answer.
 
     Args:
-        folder: as run_glue.py, `save_pretrained` or Hugging Face made it.
+        folder: as run_glue.py, export.py, `save_pretrained` or Hugging Face made it.
         max_seq_length: longer texts are cut to this many tokens.
-        precision: a precision.Precision; None: float32.
+        precision: a precision.Precision; None: float32. Not for programs.
+        engine: "auto", or a name of programs.ENGINES, which the folder must be for.
 
     Raises:
-        InputError: no folder with weights, vocabulary and a classifier.
+        InputError: no folder with weights or a program, vocabulary and a classifier.
     """
 
-    def __init__(self, folder, max_seq_length=128, batch_size=32, precision=None):
+    def __init__(self, folder, max_seq_length=128, batch_size=32, precision=None, engine="auto"):
         from convert import resolve
         from precision import Precision
 
@@ -57,27 +61,44 @@ class Predictor:
         if self.model_type not in classifiers.MODEL_TYPES:
             known = ", ".join(classifiers.MODEL_TYPES)
             raise InputError(f"{folder}/config.json: a {self.model_type} model; known are {known}")
-        source = resolve(str(folder)) if self.model_type == "convbert" else str(folder)
+        note = programs.program_note(folder)
+        own = note["engine"] if note else "dynamic"
+        if engine not in ("auto", own):
+            hint = "it holds a program for " + own if note else "export.py makes such a program"
+            raise InputError(f"{folder}: not for --engine {engine}; {hint}")
+        source = str(folder)
+        if self.model_type == "convbert" and not note:
+            source = resolve(source)
         count, names = stored_labels(source)
         labels = () if count == 1 else tuple(names or (f"LABEL_{index}" for index in range(count)))
         self.task = Task(str(folder), "", ("text",), "label", labels, "", ())
         self.tokenizer = load_tokenizer(self.model_type, source)
-        self.model = load_classifier(self.model_type, source, self.task, self.tokenizer, "nothing")
-        self.model.eval()
-        self.batch_size, self.precision = batch_size, precision or Precision()
-        self.max_seq_length = min(max_seq_length, self.model.config.max_position_embeddings)
+        if note:
+            self.engine, longest = programs.ENGINES[own](folder), note["max_seq_length"]
+        else:
+            model = load_classifier(self.model_type, source, self.task, self.tokenizer, "nothing")
+            self.engine, longest = (
+                programs.Dynamic(model, precision or Precision()),
+                model.config.max_position_embeddings,
+            )
+        self.batch_size, self.max_seq_length = batch_size, min(max_seq_length, longest)
+
+    def logits(self, texts, pairs=None):
+        """float32 [N, num_labels]; batches are of texts of similar length."""
+        from training import batches_by_length
+
+        examples = [Example(text, pair, None) for text, pair in zip(texts, pairs or [None] * len(texts), strict=True)]
+        encoded = EncodedTexts(self.tokenizer, examples, self.max_seq_length)
+        logits = np.zeros([len(texts), self.task.num_labels], np.float32)
+        for indices in batches_by_length(encoded.lengths, self.batch_size):
+            logits[indices] = self.engine(encoded.arrays(indices))
+        return logits
 
     def __call__(self, texts, pairs=None):
         """One Prediction for each of the texts, or for each of the pairs of texts."""
-        from training import batches_by_length
-
         if not texts:
             return []
-        examples = [Example(text, pair, None) for text, pair in zip(texts, pairs or [None] * len(texts), strict=True)]
-        encoded = EncodedTexts(self.tokenizer, examples, self.max_seq_length)
-        batches = batches_by_length(encoded.lengths, self.batch_size)
-        with self.precision.context():
-            logits = classifiers.predict_logits(self.model, encoded, batches, self.task.num_labels)
+        logits = self.logits(texts, pairs)
         if self.task.is_regression:
             return [Prediction(None, None, float(value)) for value in logits[:, 0]]
         chances = classifiers.probabilities(logits)
@@ -167,8 +188,13 @@ def parse_args(argv):
     parser.add_argument("--text_pair_column", help="column of the second text")
     parser.add_argument("--output_file", help="left out: standard output")
     parser.add_argument("--format", choices=["jsonl", "csv"], help="left out: csv if --output_file ends so, else jsonl")
+    parser.add_argument("--explain", metavar="PNG", help="picture of what the model does with the first text")
+    parser.add_argument("--layer", type=int, help="layer that --explain looks into, from 1; left out: the middle one")
     parser.add_argument("--max_seq_length", type=int, default=128, help="longer texts are cut to this many tokens")
     parser.add_argument("--batch_size", type=int, default=32, help="texts that are computed together")
+    parser.add_argument(
+        "--engine", choices=["auto", *programs.ENGINES], default="auto", help="what computes; auto: as the folder is"
+    )
     parser.add_argument("--amp", choices=["O1", "O2"], help="matrix products in --amp_dtype")
     parser.add_argument("--amp_dtype", choices=["bfloat16", "float16"], default="bfloat16", help="type for --amp")
     parser.add_argument("--device", help="gpu, gpu:1, cpu or xpu; left out, gpu where there is one, else cpu")
@@ -180,6 +206,8 @@ def parse_args(argv):
     for name in ("max_seq_length", "batch_size"):
         if getattr(args, name) < (3 if name == "max_seq_length" else 1):
             parser.error(f"--{name} is too small: {getattr(args, name)}")
+    if args.explain and not (args.texts and args.explain.lower().endswith((".png", ".svg"))):
+        parser.error("--explain takes a .png or .svg, and texts on the command line")
     if args.format is None:
         args.format = "csv" if (args.output_file or "").lower().endswith(".csv") else "jsonl"
     return args
@@ -195,7 +223,13 @@ def main(argv=None):
     device = choose_device(args.device)
     model_type = read_json(Path(args.model) / "config.json").get("model_type", "convbert")
     precision = choose_precision(args.amp, args.amp_dtype, device, model_type)
-    predictor = Predictor(args.model, args.max_seq_length, args.batch_size, precision)
+    predictor = Predictor(args.model, args.max_seq_length, args.batch_size, precision, args.engine)
+    if args.explain:
+        from explanation import explain
+        from figures import draw_explanation
+
+        pair = args.text_pair[0] if args.text_pair else None
+        draw_explanation(explain(predictor, args.texts[0], pair, args.layer), args.explain)
     if args.texts:
         texts = zip(args.texts, args.text_pair or [None] * len(args.texts), strict=True)
     else:

@@ -698,7 +698,7 @@ def test_compressed_files_and_several_files(corpus, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("absent.txt", None, r"absent.txt, line 1: can't be read"),
+        ("absent.txt", None, r"absent.txt: no such file"),
         ("latin.txt", "one\ntwo\ncafé\n".encode("latin-1"), r"latin.txt, line 3: byte 4 is not UTF-8"),
         ("plain.txt.gz", b"not compressed\n", r"plain.txt.gz, line 1: can't be read"),
         (

@@ -1,0 +1,145 @@
+"""Turns a fine-tuned folder into a program without Python: for Paddle Inference, or ONNX, if wanted in 8-bit integers.
+
+    python export.py --model output/SST-2 --output output/SST-2-onnx --format onnx
+    python predict.py --model output/SST-2-onnx "A film one wants to see twice."
+
+Before the program gets its name it is compared with the model, on padded batches, and must agree to 1e-5. With 8-bit
+integers it can't: there the agreement, and on a dev set both scores, are reported.
+"""
+
+import argparse
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+import programs
+import runtime  # noqa: F401  (before Paddle)
+from checkpoint_files import InputError, atomic_folder, write_json
+from command_line import ArgumentParser, script
+from glue_tasks import find_task, read_examples
+from predict import Predictor
+
+TOLERANCE = 1e-5  # largest difference of a logit from the model's
+
+
+def parse_args(argv):
+    parser = ArgumentParser("Export a fine-tuned model as a program for Paddle Inference or ONNX Runtime.")
+    parser.add_argument("--model", required=True, metavar="FOLDER", help="fine-tuned model")
+    parser.add_argument("--output", required=True, metavar="FOLDER", help="new folder for the program")
+    parser.add_argument("--format", choices=["paddle_inference", "onnx"], default="onnx", help="kind of program")
+    parser.add_argument(
+        "--int8", action=argparse.BooleanOptionalAction, default=False, help="weights as 8-bit integers; ONNX only"
+    )
+    dev = parser.add_argument_group("dev set to score on")
+    dev.add_argument("--task_name", help="GLUE task of the model")
+    dev.add_argument("--data_dir", help="its files, as for run_glue.py; left out: downloaded")
+    dev.add_argument("--validation_file", help="own examples, as for run_glue.py")
+    args = parser.parse_args(argv)
+    if args.int8 and args.format != "onnx":
+        parser.error("--int8 needs --format onnx")
+    if args.task_name and args.validation_file:
+        parser.error("give either --task_name or --validation_file")
+    return args
+
+
+def read_dev(args, predictor):
+    """The task of the dev set and its examples; (None, []) without one."""
+    if args.task_name:
+        task = find_task(args.task_name)
+        examples = [example for split in task.dev_splits for example in read_examples(task, split, args.data_dir)]
+    elif args.validation_file:
+        from labelled_files import examples as own_examples
+        from labelled_files import own_task, read_rows
+
+        rows = read_rows(args.validation_file)
+        known, regression = predictor.task.labels or None, predictor.task.is_regression
+        task = own_task(args.validation_file, rows, None, None, None, regression, known)
+        examples = own_examples(args.validation_file, rows, task, labelled=True)
+    else:
+        return None, []
+    if tuple(task.labels) != predictor.task.labels and predictor.task.labels[:1] != ("LABEL_0",):
+        words = ", ".join(predictor.task.labels) or "a number"
+        raise InputError(f"{args.model}: answers with {words}, which are not the labels of {task.name}")
+    return task, examples
+
+
+def largest_difference(model, program, config, pad_id):
+    """Of a logit, over programs.check_batches; and the share of rows with the same answer."""
+    differences, same = [], []
+    for arrays in programs.check_batches(config.vocab_size, config.max_position_embeddings, pad_id):
+        expected, found = model(arrays), program(arrays)
+        differences.append(np.abs(expected - found).max())
+        same += (expected.argmax(-1) == found.argmax(-1)).tolist()
+    return float(np.max(differences)), float(np.mean(same))  # NaN stays NaN
+
+
+def compare_on(task, examples, before, after):
+    """dict: the scores of two Predictors on a dev set, and how often they agree (for regression: how closely)."""
+    import classifiers
+    from scores import score
+
+    texts = [example.text for example in examples]
+    pairs = [example.text_pair for example in examples] if task.is_pair else None
+    labels = np.array([example.label for example in examples])
+    logits = [predictor.logits(texts, pairs) for predictor in (before, after)]
+    first, second = (classifiers.predictions(task, values) for values in logits)
+    agreement = float(np.corrcoef(first, second)[0, 1]) if task.is_regression else float((first == second).mean())
+    scores = [{k: float(v) for k, v in score(task, found, labels).items()} for found in (first, second)]
+    return {"examples": len(texts), "agreement": agreement, "model": scores[0], "program": scores[1]}
+
+
+def versions():
+    found = {}
+    for package in ("paddlepaddle", "paddle2onnx", "onnx", "onnxruntime"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@script
+def main(argv=None):
+    args = parse_args(argv)
+    output = Path(args.output)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(f"--output {output}: not empty; name a new folder")
+    predictor = Predictor(args.model, engine="dynamic")
+    model, config = predictor.engine.model, predictor.engine.model.config
+    task, examples = read_dev(args, predictor)
+    engine = "onnxruntime" if args.format == "onnx" else "paddle_inference"
+    note = {"engine": engine, "precision": "int8" if args.int8 else "float32"}
+    note |= {"max_seq_length": config.max_position_embeddings, "versions": versions()}
+    with atomic_folder(output) as folder:
+        model.save_pretrained(str(folder))  # for the configuration and the labels
+        for weights in ("model.safetensors", "model_state.pdparams"):
+            (folder / weights).unlink(missing_ok=True)
+        predictor.tokenizer.save_pretrained(folder)
+        if args.format == "onnx":
+            programs.save_onnx(model, folder)
+        else:
+            programs.save_program(model, folder)
+        if args.int8:
+            programs.quantise(folder)
+        write_json(folder / programs.NOTE, note)
+        program = programs.ENGINES[engine](folder)
+        worst, same = largest_difference(predictor.engine, program, config, predictor.tokenizer.pad_token_id)
+        if not args.int8 and not worst <= TOLERANCE:
+            raise InputError(f"{output}: not made; its logits differ from the model's by {worst:.1e}")
+        note["check"] = {"largest_difference": worst, "same_answer": same}
+        print(f"largest difference of a logit: {worst:.1e}; same answer: {same:.1%} of the check's rows")
+        if examples:
+            found = note["dev"] = compare_on(task, examples, predictor, Predictor(folder))
+            for name in ("model", "program"):
+                words = ", ".join(f"{metric}: {value:.4f}" for metric, value in found[name].items())
+                print(f"{task.name}, {found['examples']} examples, {name}: {words}")
+            print(f"agreement: {found['agreement']:.4f}")
+        write_json(folder / programs.NOTE, note)
+    size = sum(path.stat().st_size for path in output.iterdir()) / 2**20
+    print(f"{output}: {size:.1f} MB for {engine}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

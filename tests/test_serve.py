@@ -1,0 +1,342 @@
+"""The server: right answers and status codes, in process; under load, in bad company and in a browser as a process."""
+
+import contextlib
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, needs
+from test_export import model_folder
+
+import serve
+from predict import Predictor
+
+pytestmark = needs("fastapi", "uvicorn", "httpx2")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """With it an answer does not depend on the texts that are asked together."""
+    settings = dict(label_names=["bad", "good"], mask_conv_padding=True)
+    return model_folder(tmp_path_factory.mktemp("model") / "model", **settings)
+
+
+@pytest.fixture(scope="module")
+def predictor(folder):
+    return Predictor(folder)
+
+
+@pytest.fixture
+def client(predictor):
+    from starlette.testclient import TestClient
+
+    return TestClient(serve.make_app(predictor))
+
+
+def probabilities(answer):
+    return [entry["probabilities"] for entry in answer["predictions"]]
+
+
+def test_one_text_many_and_pairs(client, predictor):
+    texts, pairs = ["a good film", "", "x " * 300], ["b", "c", "d"]
+    for body, expected in (
+        ({"text": texts[0]}, predictor(texts[:1])),
+        ({"text": texts[0], "text_pair": "b"}, predictor(texts[:1], ["b"])),
+        ({"text": texts}, predictor(texts)),
+        ({"text": texts, "text_pair": pairs}, predictor(texts, pairs)),
+        ({"text": []}, []),
+    ):
+        answer = client.post("/predict", json=body)
+        assert answer.status_code == 200, answer.text
+        for found, wanted in zip(answer.json()["predictions"], expected, strict=True):
+            assert found["label"] == wanted.label
+            assert found["probabilities"] == pytest.approx(wanted.probabilities, abs=1e-6)
+            assert "score" not in found
+
+
+def test_a_regression(tmp_path):
+    from starlette.testclient import TestClient
+
+    predictor = Predictor(model_folder(tmp_path / "model", num_labels=1, label_names=None))
+    (answer,) = TestClient(serve.make_app(predictor)).post("/predict", json={"text": "a"}).json()["predictions"]
+    assert answer == {"score": pytest.approx(predictor(["a"])[0].score, abs=1e-6)}
+
+
+BAD = [
+    (b"{", 422, "JSON decode error"),
+    (b"", 422, "Field required"),
+    (b"[]", 422, ""),
+    (b'{"text": 3}', 422, "valid string"),
+    (b'{"text": null}', 422, ""),
+    (b'{"text": ["a", 3]}', 422, "valid string"),
+    (b'{"text": {"a": 1}}', 422, ""),
+    (b'{"text": "a", "more": 1}', 422, "Extra inputs are not permitted"),
+    (b'{"text": "a", "text_pair": ["b"]}', 422, "both be one string"),
+    (b'{"text": ["a", "b"], "text_pair": ["c"]}', 422, "2 texts, but 1 in text_pair"),
+    (json.dumps({"text": ["a"] * 1001}).encode(), 422, "at most 1000 items"),
+    (json.dumps({"text": "a" * 100_001}).encode(), 422, "at most 100000 characters"),
+    (b'{"text": "\\ud800"}', 422, ""),
+    (b'{"text": "\xff"}', 400, "error parsing the body"),
+    (b'{"text": "' + b"a" * 2**20 + b'"}', 413, "1048576 bytes"),
+]
+
+
+@pytest.mark.parametrize(("body", "status", "words"), BAD)
+def test_bad_requests(client, body, status, words):
+    answer = client.post("/predict", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == status, answer.text
+    assert words in answer.text
+    assert client.post("/predict", json={"text": "a"}).status_code == 200
+
+
+def test_other_requests(client):
+    assert client.get("/predict").status_code == 405
+    assert client.get("/nothing").status_code == 404
+    assert client.get("/health").json() == {"status": "ok", "engine": "dynamic", "labels": ["bad", "good"]}
+    page = client.get("/").text
+    assert "<title>ConvBERT in Paddle</title>" in page
+    assert not re.search(r"https?://", page)  # works without a network
+    described = client.get("/openapi.json").json()
+    assert {"/predict", "/explain", "/health"} <= set(described["paths"])
+
+
+@needs("swagger_ui_bundle")
+def test_the_page_of_the_interface_needs_no_network(client):
+    text = client.get("/docs").text
+    for address in re.findall(r'(?:src|href)="([^"]+)"', text):
+        assert address.startswith("/")
+        assert client.get(address).status_code == 200
+
+
+def test_explanations(client, predictor):
+    answer = client.post("/explain", json={"text": "a good film", "text_pair": "b", "layer": 2})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "image/png"
+    assert answer.content.startswith(b"\x89PNG")
+    for body, words in (
+        ({"text": "a", "layer": 3}, "layer 3: this model has layers 1 to 2"),
+        ({"text": ["a"]}, "valid string"),
+    ):
+        answer = client.post("/explain", json=body)
+        assert answer.status_code == 422
+        assert words in answer.text
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--model nothing", "nothing"),
+        ("--model {model} --port 70000", "--port must be at most 65535"),
+        ("--model {model} --port -1", "--port must be at least 0"),
+        ("--model {model} --port {taken}", "in use"),
+    ],
+)
+def test_bad_flags(folder, capfd, flags, message):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        command = flags.format(model=folder, taken=taken.getsockname()[1]).split()
+        try:
+            status = serve.main([*command, "--device", "cpu"])
+        except SystemExit as stop:
+            status = stop.code
+    lines = [line for line in capfd.readouterr().err.splitlines() if not line.startswith("device: ")]
+    assert status == 2
+    assert len(lines) == 1, lines
+    assert message in lines[0]
+
+
+# ------------------------------------------------------------------------------------------------------- as a process
+
+
+@contextlib.contextmanager
+def served(folder, *flags):
+    """A running server: (its address, its process)."""
+    command = [sys.executable, ROOT / "serve.py", "--model", folder, "--port", "0", "--device", "cpu", *flags]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        for line in process.stderr:
+            if match := re.search(r"(http://\S+)/ answers", line):
+                break
+        yield match[1], process
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+def ask(address, body, path="/predict", timeout=60):
+    """→ status and JSON."""
+    request = urllib.request.Request(address + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def memory(process):
+    return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())[1]) / 1024
+
+
+@pytest.mark.slow
+def test_thirty_seconds_of_32_connections(folder, predictor):
+    """No error, no lost and no mixed-up answer, and no growing memory."""
+    texts = [f"film number {index} is {word}" for index in range(50) for word in ("good", "bad", "so very long a film")]
+    expected = dict(zip(texts, (p.probabilities["good"] for p in predictor(texts)), strict=True))
+    problems, counts, memories = [], [0] * 32, []
+    with served(folder) as (address, process):
+        ends = time.time() + 30
+
+        def work(number):
+            draw = random.Random(number)
+            while time.time() < ends:
+                chosen = draw.sample(texts, draw.choice((1, 3, 8)))
+                try:
+                    status, answer = ask(address, {"text": chosen})
+                    found = [entry["probabilities"]["good"] for entry in answer["predictions"]]
+                    same = all(abs(a - expected[b]) < 1e-5 for a, b in zip(found, chosen, strict=True))
+                    if status != 200 or not same:
+                        problems.append((chosen, status, answer))
+                except Exception as error:
+                    problems.append(repr(error))
+                counts[number] += 1
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(32)]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            time.sleep(1)
+            memories.append(memory(process))
+        for thread in threads:
+            thread.join()
+        print(f"{sum(counts)} requests, {min(counts)} to {max(counts)} a connection")
+        print(f"{memories[5]:.0f} MB after 5 s, {memories[-1]:.0f} MB at the end")
+        assert not problems[:3]
+        assert min(counts) > 0
+        assert memories[-1] < 1.05 * memories[5] + 5
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0
+
+
+@pytest.mark.slow
+def test_bad_company(folder):
+    """Ten megabytes, slow clients, clients that leave: others are served all the while, and in the end too."""
+    with served(folder) as (address, process):
+        host, port = address.removeprefix("http://").split(":")
+
+        def connection(head):
+            found = socket.create_connection((host, int(port)), timeout=60)
+            found.sendall(head)
+            return found
+
+        head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        slow = [connection(head + b'Content-Length: 50\r\n\r\n{"te') for _ in range(40)]  # more than there are threads
+        for _ in range(50):
+            connection(head + b'Content-Length: 50\r\n\r\n{"te').close()
+        for _ in range(20):
+            connection(head + b'Content-Length: 16\r\n\r\n{"text": "good"}').close()  # gone before the answer
+        started = time.time()
+        assert ask(address, {"text": "good"})[0] == 200
+        assert time.time() - started < 10
+        assert ask(address, {"text": "x" * 10_000_000})[0] == 413
+        with connection(head + b"Transfer-Encoding: chunked\r\n\r\n") as endless:
+            with contextlib.suppress(OSError):
+                for _ in range(2000):
+                    endless.sendall(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")
+            with contextlib.suppress(ConnectionError):
+                assert b" 413 " in endless.recv(1000)
+        with connection(b"nonsense\r\n\r\n") as rude:
+            assert b" 400 " in rude.recv(1000)
+        answers = [found.recv(1000) for found in slow]
+        assert all(b" 408 " in answer for answer in answers), answers[0]
+        for found in slow:
+            found.close()
+        assert ask(address, {"text": ["good", "bad"]})[0] == 200
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 0
+
+
+@pytest.mark.slow
+def test_what_is_being_computed_is_still_answered_when_the_server_stops(folder):
+    with served(folder) as (address, process):
+        answers = []
+        thread = threading.Thread(target=lambda: answers.append(ask(address, {"text": ["a good film"] * 1000})))
+        thread.start()
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        thread.join(30)
+        assert process.wait(timeout=20) == 0
+        status, answer = answers[0]
+        assert status == 200
+        assert len(answer["predictions"]) == 1000
+
+
+@pytest.mark.slow
+@needs("selenium")
+def test_the_page_in_a_browser(folder, tmp_path):
+    browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (browser and driver):
+        pytest.skip("no browser: install Debian's chromium and chromium-driver")
+    from selenium import webdriver
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    for flag in (
+        "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+        "--disable-component-update", "--disable-sync", "--window-size=1000,1400",
+        f"--user-data-dir={tmp_path / 'profile'}",
+    ):  # fmt: skip
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    with served(folder) as (address, _):
+        page = webdriver.Chrome(options, webdriver.ChromeService(driver))
+        try:
+            page.get(f"{address}/")
+
+            def find(selector):
+                return page.find_element(By.CSS_SELECTOR, selector)
+
+            def wait(condition):
+                return WebDriverWait(page, 30).until(lambda _: condition())
+
+            find("#predict").click()
+            rows = wait(lambda: page.find_elements(By.CSS_SELECTOR, "#answer tr"))
+            assert [row.find_element(By.TAG_NAME, "td").text for row in rows] == ["bad", "good"]
+            shares = [float(row.find_elements(By.TAG_NAME, "td")[2].text) for row in rows]
+            assert sum(shares) == pytest.approx(1, abs=2e-4)
+            expected = ask(address, {"text": "A film one wants to see twice."})[1]["predictions"][0]
+            assert find("#answer tr.best td").text == expected["label"]
+
+            find("#layer").send_keys("1")
+            find("#explain").click()
+            image = wait(lambda: page.find_elements(By.CSS_SELECTOR, "#inside img"))[0]
+            wait(lambda: page.execute_script("return arguments[0].naturalWidth", image) > 300)
+            page.save_screenshot(os.environ.get("SCREENSHOT", str(tmp_path / "page.png")))
+
+            find("#layer").clear()
+            find("#layer").send_keys("7")
+            find("#explain").click()
+            wait(lambda: find("#error").text == "layer 7: this model has layers 1 to 2")
+            errors = [entry["message"] for entry in page.get_log("browser") if entry["level"] == "SEVERE"]
+            assert all("/explain" in message or "favicon" in message for message in errors), errors  # the 422 just now
+
+            find("a[href='/docs']").click()
+            wait(lambda: len(page.find_elements(By.CSS_SELECTOR, ".opblock")) == 3)
+        finally:
+            page.quit()
