@@ -7,6 +7,7 @@ within a run, as ratios. The floor is the time of the model's matrix products al
 2048 × 2048 matrices measured in the same run.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from peer_process import PEAK_SIZE, PeerProcess
 from peers import MASKED_SHARE, PEERS
 
 SST2_SENTENCES = 67_349  # in its training set
+EXPORTS = ["ours-paddle", "ours-onnx", "ours-onnx-int8"]  # programs by export.py, which only infer
 SAMPLES = Path(__file__).parent / "samples"
 
 
@@ -37,6 +39,10 @@ def parse_args(argv):
     )  # fmt: skip
     others = [name for name in PEERS if not name.startswith("ours")]
     what.add_argument("--peers", nargs="+", default=others, choices=others, help="to compare with")
+    what.add_argument(
+        "--exports", action=argparse.BooleanOptionalAction, default=True,
+        help="with --modes infer, also run what export.py makes of ours",
+    )  # fmt: skip
     what.add_argument("--rounds", type=int, default=5, help="turns of every implementation")
 
     data = parser.add_argument_group("data, for --modes glue")
@@ -175,6 +181,7 @@ def main(argv=None):
     peers = []
     try:
         own = ["ours", "ours-bf16"] if has_bfloat16() else ["ours"]
+        own += EXPORTS if args.exports and "infer" in args.modes else []
         for name in [*own, *args.peers]:
             peers.append(PeerProcess(name, vars(args)))
             if peers[-1].missing:

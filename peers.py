@@ -9,6 +9,7 @@ generator, from token ids; gradients are clipped to length 1 there.
 
 import contextlib
 import functools
+import tempfile
 
 import numpy as np
 
@@ -140,6 +141,55 @@ class OursBfloat16(Ours):
 
         with ops.bfloat16():
             super().pretrain()
+
+
+class OursOnnxRuntime:
+    """What export.py makes of it, in ONNX Runtime."""
+
+    precision, form, int8 = "float32", "onnx", False
+
+    def __init__(self, model, batch_size, length):
+        import paddle
+
+        import programs
+        from modeling import ConvBertConfig, ConvBertForSequenceClassification
+
+        if self.form == "onnx":
+            import onnxruntime  # noqa: F401  (missing ones are named before the work begins)
+            import paddle2onnx  # noqa: F401
+        paddle.seed(0)
+        config = ConvBertConfig.from_preset(model)
+        dynamic = ConvBertForSequenceClassification(config)
+        dynamic.eval()
+        with tempfile.TemporaryDirectory() as folder:
+            save, engine = programs.save_program, programs.PaddleInference
+            if self.form == "onnx":
+                save, engine = programs.save_onnx, programs.OnnxRuntime
+            save(dynamic, folder)
+            if self.int8:
+                programs.quantise(folder)
+            self.engine = engine(folder)
+        ids, _ = random_batch(config, batch_size, length)
+        arrays = ids, np.zeros_like(ids), np.ones_like(ids)
+        self.batch = dict(zip(programs.INPUTS, arrays, strict=True))
+
+    def evaluation(self):
+        return contextlib.nullcontext()
+
+    def infer(self):
+        self.engine(self.batch)
+
+
+class OursPaddleInference(OursOnnxRuntime):
+    """The same in Paddle Inference."""
+
+    form = "paddle_inference"
+
+
+class OursInt8(OursOnnxRuntime):
+    """The same in ONNX Runtime, with weights as 8-bit integers."""
+
+    precision, int8 = "int8", True
 
 
 class HuggingFace:
@@ -304,6 +354,9 @@ class PaddleNLPTuned(PaddleNLP):
 PEERS = {
     "ours": Ours,
     "ours-bf16": OursBfloat16,
+    "ours-paddle": OursPaddleInference,
+    "ours-onnx": OursOnnxRuntime,
+    "ours-onnx-int8": OursInt8,
     "hf": HuggingFace,
     "hf-compile": HuggingFaceCompiled,
     "hf-bf16": HuggingFaceBfloat16,

@@ -139,8 +139,8 @@ def run(*flags):
 @needs("torch", "transformers")
 def test_a_run(tmp_path):
     path = tmp_path / "speed.json"
-    flags = ["--modes", "infer", "train", "pretrain", "glue", "--sentences", "40", "--peers", "hf", "--json", str(path)]
-    done = run(*flags)
+    flags = ["--modes", "infer", "train", "pretrain", "glue", "--sentences", "40", "--no-exports", "--peers", "hf"]
+    done = run(*flags, "--json", str(path))
     written = json.loads(path.read_text())
     assert {(run["peer"], run["mode"]) for run in written["runs"]} == {
         (peer, mode)
@@ -152,6 +152,13 @@ def test_a_run(tmp_path):
         assert 0 < figure["min_s"] <= figure["median_s"]
         assert figure["rss_mb"] > 50
     assert done.stdout.strip() == benchmark.table(written)
+
+
+@pytest.mark.slow
+@needs("torch", "transformers", "paddle2onnx", "onnxruntime")
+def test_exports_infer_too():
+    lines = run("--modes", "infer", "--peers", "hf").stdout.splitlines()
+    assert sum(line.startswith(tuple(f"| {name} |" for name in benchmark.EXPORTS)) for line in lines) == 3
 
 
 def test_only_our_own_process_is_set_up():
@@ -175,6 +182,6 @@ def test_only_our_own_process_is_set_up():
 def test_what_is_not_installed_is_left_out(tmp_path, monkeypatch):
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('no torch', name='torch')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    done = run("--modes", "infer", "--peers", "hf")
+    done = run("--modes", "infer", "--peers", "hf", "--no-exports")
     assert "hf: left out, torch is not installed" in done.stderr
     assert "| ours |" in done.stdout
