@@ -22,7 +22,14 @@ TRIED = {  # first word that tells a block → test below
     ".venv-newest": "test_the_comparison_with_the_newest_transformers",
     "TASK_NAME=SST-2": "test_the_fine_tune",
     "glue_sweep.py": "test_the_sweep",
-    "predict.py": "test_own_data",
+    "--train_file": "test_own_data",
+    "make pretrain-demo": "test_the_pretraining_demo",
+    "run_pretrain.py": "test_pre_training",
+    "tokenizer.py": "test_pre_training",
+    "export.py": "test_in_use",
+    "serve.py": "test_in_use",
+    "curl": "test_in_use",
+    "--explain": "test_in_use",
     "convert.py": "test_the_conversion",
     "benchmark.py": "test_the_benchmark",
 }
@@ -56,9 +63,9 @@ def test_no_flag_beyond_the_published_eleven_is_listed():
 
 
 def test_what_the_readme_links_to_is_there():
-    files = re.findall(r"`([\w/.-]+\.(?:py|txt)|LICENSE|samples/)`", README)
-    planned = {"run_pretrain.py"}
-    assert {name for name in files if not (ROOT / name).exists()} <= planned | {"DIR/SST-2/train.tsv", "zip_report.txt"}
+    files = re.findall(r"`([\w/.-]+\.(?:py|txt)|LICENSE|samples/)`|\]\((docs/[\w.-]+)\)", README)
+    names = {name for pair in files for name in pair if name}
+    assert {name for name in names if not (ROOT / name).exists()} <= {"DIR/SST-2/train.tsv", "zip_report.txt"}
 
 
 @pytest.mark.slow
@@ -133,7 +140,7 @@ def test_own_data(tmp_path, cached):
     for name in ("train", "dev"):
         (tmp_path / f"{name}.csv").write_text("text,label\ngood film,yes\nbad film,no\n")
     command = (
-        block("predict.py").replace("train.csv", f"{tmp_path}/train.csv").replace("dev.csv", f"{tmp_path}/dev.csv")
+        block("--train_file").replace("train.csv", f"{tmp_path}/train.csv").replace("dev.csv", f"{tmp_path}/dev.csv")
     )
     command = command.replace("output/mine", f"{tmp_path}/mine")
     first, second = run(command, **cached).stdout.splitlines()[-2:]
@@ -152,3 +159,50 @@ def test_the_conversion(tmp_path):
     run(command.replace("HF_FOLDER", str(tmp_path / "back")).replace("FOLDER", str(tmp_path / "ours")))
     ConvBertModel.from_pretrained(tmp_path / "ours")
     transformers.ConvBertModel.from_pretrained(tmp_path / "back")
+
+
+@pytest.mark.slow
+def test_the_pretraining_demo():
+    done = run("make pretrain-demo")
+    assert "global step 150/150" in done.stdout
+    assert float(re.search(r"best acc: ([\d.]+)", done.stderr).group(1)) > 0.55
+
+
+@pytest.mark.slow
+def test_pre_training(tmp_path):
+    (tmp_path / "texts").mkdir()
+    shutil.copy(ROOT / "samples/corpus.txt", tmp_path / "texts")
+    swaps = {"texts/": f"{tmp_path}/texts", "vocab.txt": f"{tmp_path}/vocab.txt", "output/": f"{tmp_path}/output/"}
+    swaps |= {"--size 30522": "--size 900", "--max_steps 100000": "--max_steps 1 --train_batch_size 2 --device cpu"}
+    for word in ("tokenizer.py", "run_pretrain.py"):
+        command = block(word)
+        for old, new in swaps.items():
+            command = command.replace(old, new)
+        done = run(command)
+    assert "global step 1/1" in done.stdout
+    assert (tmp_path / "output/pretraining/discriminator/model.safetensors").is_file()
+
+
+@pytest.mark.slow
+@needs("paddle2onnx", "onnxruntime", "fastapi", "uvicorn")
+def test_in_use(tmp_path):
+    """The commands say output/demo; here a small random model stands for it."""
+    from test_export import model_folder
+
+    model_folder(tmp_path / "demo")
+    swaps = {"output/demo": f"{tmp_path}/demo", "inside.png": f"{tmp_path}/inside.png"}
+
+    def command(word):
+        found = block(word)
+        for old, new in swaps.items():
+            found = found.replace(old, new)
+        return found
+
+    assert '"label": ' in run(command("export.py")).stdout
+    assert '"label": ' in run(command("--explain")).stdout
+    assert (tmp_path / "inside.png").stat().st_size > 10_000
+    served = f"{command('serve.py').strip()} & server=$!; trap 'kill $server; wait $server' EXIT\n"
+    asked = command("curl").strip()
+    waiting = "for _ in $(seq 300); do curl -s http://127.0.0.1:8000/health > /dev/null && break; sleep 0.2; done\n"
+    answer = run(f"{served}{waiting}{asked}").stdout
+    assert json.loads(answer)["predictions"][0]["label"] in ("0", "1")
