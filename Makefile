@@ -55,7 +55,9 @@ test-slow: setup newest
 	.venv-newest/bin/python -m pytest tests/test_modeling.py tests/test_ops.py tests/test_cpu_functions.py tests/test_tokenizer.py \
 	    tests/test_convert.py tests/test_numpy_model.py tests/test_checkpoint_files.py tests/test_training.py \
 	    tests/test_tensorflow_checkpoint.py tests/test_onednn.py tests/test_products.py tests/test_bfloat16.py \
-	    tests/test_checkpoints.py tests/test_precision.py tests/test_labelled_files.py tests/test_predict.py
+	    tests/test_checkpoints.py tests/test_precision.py tests/test_labelled_files.py tests/test_predict.py \
+	    tests/test_text_files.py tests/test_token_store.py tests/test_pretraining_data.py tests/test_masking.py \
+	    tests/test_objective.py tests/test_run_pretrain.py tests/test_explanation.py
 	.venv-newest/bin/python -m pytest -m "slow or not slow" tests/test_compare.py
 	.venv/bin/python -m pytest -m slow
 

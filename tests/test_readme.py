@@ -68,6 +68,18 @@ def test_what_the_readme_links_to_is_there():
     assert {name for name in names if not (ROOT / name).exists()} <= {"DIR/SST-2/train.tsv", "zip_report.txt"}
 
 
+def test_both_languages_hold_the_same():
+    """Commands and what they print, flags, links, sections and every number; only the words differ."""
+    other = (ROOT / "README.zh-CN.md").read_text("utf-8")
+    blocks = [re.findall(r"```.*?```", text, flags=re.S) for text in (README, other)]
+    assert blocks[0] == blocks[1]
+    for pattern in (r"^- `(\w+)`", r"\]\((?!README)([^)]+)\)", r"^#+(?= )", r"^\[published\]: .*$"):
+        found = [re.findall(pattern, text, flags=re.M) for text in (README, other)]
+        assert found[0] == found[1], pattern
+    numbers = [set(re.findall(r"\d[\d.,e×%-]*\d", text)) for text in (README, other)]
+    assert numbers[0] == numbers[1]
+
+
 @pytest.mark.slow
 def test_the_demo():
     done = run("make demo")
