@@ -22,7 +22,6 @@ from classifiers import MODEL_TYPES, EncodedTexts, enable_recompute, load_classi
 from command_line import ArgumentParser, script
 from glue_tasks import DIAGNOSTIC, TASKS, Example, find_task, has_split, read_examples
 
-SKIPPED_IN_A_ROW = 10  # steps with a loss that is no number, after which a run gives up
 SCHEDULES = ("linear", "cosine", "constant")
 
 
@@ -227,7 +226,8 @@ def train(run, texts, dev, last=None):
     Returns the run's state: step, what was logged, every evaluation, the best one's step and score, seconds spent.
     """
     from checkpoints import load_state
-    from training import Curves, adamw, learning_rates, log, progress, shuffled_batches
+    from figures import draw_curves
+    from training import Curves, adamw, is_number, learning_rates, log, progress, shuffled_batches
 
     args, model, writes = run.args, run.model, run.processes.writes
     batch_size = args.batch_size * args.gradient_accumulation_steps * run.processes.count
@@ -253,7 +253,8 @@ def train(run, texts, dev, last=None):
 
     model.train()
     bar = progress(total_steps, state["step"], shown=writes)
-    curves = Curves(args.visualdl_dir if writes else None)
+    draw = functools.partial(draw_curves, run.task, state, run.output / "curves.png")
+    curves = Curves(args.visualdl_dir, draw) if writes else Curves()
     logged_step, clock = state["step"], time.time()  # of the last log line; time spent on evaluation does not count
     for step in range(state["step"] + 1, total_steps + 1):
         if args.early_stopping_patience and state["evaluations_since_best"] >= args.early_stopping_patience:
@@ -264,16 +265,8 @@ def train(run, texts, dev, last=None):
             batches = shuffled_batches(texts.lengths, batch_size, args.seed, epoch, args.bucket)
         loss = backward(run, texts, batches[batch], step)
         state["examples"] += len(batches[batch])
-        if math.isfinite(loss):
+        if is_number(loss, step, state, run.output / "last"):
             run.precision.step(optimizer)
-            state["skipped_in_a_row"] = 0
-        else:
-            state["skipped_steps"] += 1
-            state["skipped_in_a_row"] += 1
-            print(f"warning: the loss of step {step} is {loss}: step skipped", file=sys.stderr)
-            if state["skipped_in_a_row"] == SKIPPED_IN_A_ROW:
-                kept = f"{run.output / 'last'} holds step {state['step']}" if state["step"] else "nothing was saved yet"
-                raise InputError(f"the loss was no number in {SKIPPED_IN_A_ROW} steps, up to step {step}; {kept}")
         optimizer.clear_grad()
         schedule.step()
         bar.set_postfix(loss=f"{loss:.4f}", lr=f"{schedule.get_lr():.2e}", refresh=False)
@@ -306,7 +299,6 @@ def train(run, texts, dev, last=None):
 def evaluate_and_save(run, dev, state, optimizer, curves):
     """Evaluates, adds that to `state`, and writes the model if it is the best so far, `last/` and the pictures."""
     from checkpoints import save_last
-    from figures import draw_curves
 
     results, logits, score = evaluate_dev(run, dev)
     for split, scores in results.items():
@@ -322,7 +314,7 @@ def evaluate_and_save(run, dev, state, optimizer, curves):
         run.save_model(run.output)
         write_dev_reports(run, dev, logits)
     save_last(run.output, run.save_model, run.model, optimizer, state, run.args.keep_checkpoints)
-    draw_curves(run.task, state, run.output / "curves.png")
+    curves.redraw()
 
 
 def evaluate_dev(run, dev):

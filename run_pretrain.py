@@ -10,6 +10,7 @@ Paddle and what needs it are imported inside functions: `--help` and a wrong fla
 """
 
 import argparse
+import functools
 import math
 import sys
 import time
@@ -24,7 +25,6 @@ from checkpoint_files import InputError, write_json
 from command_line import ArgumentParser, script
 from configuration import PRESETS, ConvBertConfig
 
-SKIPPED_IN_A_ROW = 10  # steps with a loss that is no number, after which a run gives up
 LONGEST_WARMUP = 10_000  # steps, when --warmup_steps is left out
 RATES = {"convbert-tiny": 5e-4, "convbert-small": 3e-4, "convbert-medium-small": 5e-4, "convbert-base": 2e-4}
 BATCHES = {"convbert-tiny": 64, "convbert-small": 128, "convbert-medium-small": 128, "convbert-base": 256}
@@ -185,7 +185,7 @@ def build_model(args, source, tokenizer, weights):
         discriminator = ConvBertDiscriminator.from_pretrained(source, **changes)
         config = discriminator.config
         stored = find_generator(source)
-        if stored and (args.generator_size is None or stored == Path(source)):
+        if stored and (args.generator_size is None or stored == Path(source).resolve()):
             generator = ConvBertGenerator.from_pretrained(stored, **changes)
         else:
             print(f"{source}: no generator there; a new one starts at random", file=sys.stderr)
@@ -200,13 +200,11 @@ def find_generator(source):
     """The folder of the generator that belongs to the discriminator in a folder; None if it isn't there."""
     from checkpoint_files import read_json
 
-    source = Path(source)
+    source = Path(source).resolve()
     if "generator_config" in read_json(source / "config.json"):
         return source  # both in one
-    for folder in (source / "generator", source.resolve().parent / "generator"):
-        if (folder / "config.json").is_file() and folder != source.resolve():
-            return folder
-    return None
+    found = source.parent / "generator" if source.name == "discriminator" else source / "generator"
+    return found if (found / "config.json").is_file() else None
 
 
 # ----------------------------------------------------------------------------------------------------------- training
@@ -281,8 +279,9 @@ def evaluate(run):
 def train(run, last=None):
     """The loop, from the start or from the folder `last` of a stopped run. Returns the run's state."""
     from checkpoints import load_state
+    from figures import draw_pretraining
     from pretraining_data import shuffled
-    from training import Curves, adamw, learning_rates, log, progress
+    from training import Curves, adamw, is_number, learning_rates, log, progress
 
     args, model, writes = run.args, run.model, run.processes.writes
     batch_size = args.train_batch_size * args.gradient_accumulation_steps * run.processes.count
@@ -308,7 +307,8 @@ def train(run, last=None):
 
     model.train()
     bar = progress(total_steps, state["step"], shown=writes)
-    curves = Curves(args.visualdl_dir if writes else None)
+    draw = functools.partial(draw_pretraining, state, run.output / "curves.png")
+    curves = Curves(args.visualdl_dir, draw) if writes else Curves()
     sums = np.array(state["sums"])  # since the last log line
     logged_step, logged_tokens, clock = state["step"], state["tokens"], time.time()
     for step in range(state["step"] + 1, total_steps + 1):
@@ -317,17 +317,9 @@ def train(run, last=None):
         numbers = shuffled(places, len(run.segments), args.seed, epoch)
         loss, more = backward(run, numbers, step)
         state["tokens"] += run.objective.tokens(more)
-        if math.isfinite(loss):
+        if is_number(loss, step, state, run.output / "last"):
             run.precision.step(optimizer)
             sums += more
-            state["skipped_in_a_row"] = 0
-        else:
-            state["skipped_steps"] += 1
-            state["skipped_in_a_row"] += 1
-            print(f"warning: the loss of step {step} is {loss}: step skipped", file=sys.stderr)
-            if state["skipped_in_a_row"] == SKIPPED_IN_A_ROW:
-                kept = f"{run.output / 'last'} holds step {state['step']}" if state["step"] else "nothing was saved yet"
-                raise InputError(f"the loss was no number in {SKIPPED_IN_A_ROW} steps, up to step {step}; {kept}")
         optimizer.clear_grad()
         schedule.step()
         bar.set_postfix(loss=f"{loss:.4f}", lr=f"{schedule.get_lr():.2e}", refresh=False)
@@ -367,7 +359,6 @@ def _words(found):
 
 def evaluate_and_save(run, state, optimizer, curves):
     from checkpoints import save_last
-    from figures import draw_pretraining
     from training import log
 
     started = time.time()
@@ -380,7 +371,7 @@ def evaluate_and_save(run, state, optimizer, curves):
     if run.processes.writes:
         run.save_parts()
         save_last(run.output, run.save_model, run.model, optimizer, state, run.args.keep_checkpoints)
-        draw_pretraining(state, run.output / "curves.png")
+        curves.redraw()
 
 
 # --------------------------------------------------------------------------------------------------------------- main

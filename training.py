@@ -4,11 +4,13 @@ Nothing here keeps hidden state. The order of the data depends on (seed, epoch) 
 (seed, step) alone, so a checkpoint needs no generator state: step, weights and optimizer say everything.
 """
 
+import math
 import os
 import platform
 import re
 import resource
 import sys
+import time
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
@@ -211,11 +213,17 @@ def progress(total, start=0, shown=True):
     return tqdm(total=total, initial=start, unit="step", disable=hidden, file=sys.stderr)
 
 
-class Curves:
-    """Writes figures for VisualDL into a folder; without one, does nothing. Raises InputError: it is not installed."""
+REDRAW_SECONDS = 20  # after which an evaluation draws the curves anew: a picture takes up to a second
 
-    def __init__(self, folder=None):
-        self._writer = None
+
+class Curves:
+    """A run's figures while it goes on: for VisualDL, if `folder` is given, and as a picture, which `draw()` writes.
+
+    Raises InputError: VisualDL is not installed.
+    """
+
+    def __init__(self, folder=None, draw=None):
+        self._writer, self._draw, self._drawn = None, draw, time.time()
         if folder is not None:
             try:
                 from visualdl import LogWriter
@@ -228,9 +236,39 @@ class Curves:
         for name, value in values.items() if self._writer else ():
             self._writer.add_scalar(name, value, step)
 
+    def redraw(self):
+        """Draws, unless that was just done."""
+        if self._draw and time.time() - self._drawn > REDRAW_SECONDS:
+            self._draw()
+            self._drawn = time.time()
+
     def close(self):
+        if self._draw:
+            self._draw()
         if self._writer:
             self._writer.close()
+
+
+SKIPPED_IN_A_ROW = 10  # steps with a loss that is no number, after which a run gives up
+
+
+def is_number(loss, step, state, last):
+    """Whether a step's loss is a number. If not, that is said and counted in `state`; too often in a row ends the run.
+
+    Args:
+        state: the run's, with `skipped_steps`, `skipped_in_a_row` and the `step` that was saved last.
+        last: the folder that holds what was saved.
+    """
+    if math.isfinite(loss):
+        state["skipped_in_a_row"] = 0
+        return True
+    state["skipped_steps"] += 1
+    state["skipped_in_a_row"] += 1
+    print(f"warning: the loss of step {step} is {loss}: step skipped", file=sys.stderr)
+    if state["skipped_in_a_row"] == SKIPPED_IN_A_ROW:
+        kept = f"{last} holds step {state['step']}" if state["step"] else "nothing was saved yet"
+        raise InputError(f"the loss was no number in {SKIPPED_IN_A_ROW} steps, up to step {step}; {kept}")
+    return False
 
 
 def log(line):

@@ -318,3 +318,17 @@ def test_adamw_passes_bad_numbers_on():
     weight.grad = paddle.to_tensor([1.0, float("nan"), float("inf"), 0.0])
     training.AdamW(0.1, parameters=[weight]).step()
     assert np.isfinite(weight.numpy()).tolist() == [True, False, False, True]
+
+
+def test_a_picture_is_not_drawn_all_the_time(monkeypatch):
+    drawn, now = [], [100.0]
+    monkeypatch.setattr(training.time, "time", lambda: now[0])
+    curves = training.Curves(draw=lambda: drawn.append(now[0]))
+    for now[0] in (101.0, 119.0, 121.0, 125.0, 142.0):
+        curves.redraw()
+    assert drawn == [121.0, 142.0]
+    curves.close()
+    assert len(drawn) == 3  # the last state is always drawn
+    nothing = training.Curves()
+    nothing.redraw()
+    nothing.close()
