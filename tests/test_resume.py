@@ -109,7 +109,7 @@ def test_twenty_kills_at_random_moments(tiny, tmp_path):  # noqa: F811
 @pytest.mark.slow
 def test_twenty_kills_of_pre_training(pretraining_tiny, tmp_path):  # noqa: F811
     """Also while the text is tokenised and packed: every run has a store of its own."""
-    flags = dict(max_steps=600, save_steps=20, logging_steps=5)
+    flags = dict(max_steps=400, save_steps=20, logging_steps=5)
     started = time.time()
     whole = pretraining_command(pretraining_tiny, tmp_path / "whole", **flags)
     assert subprocess.run([sys.executable, str(ROOT / "run_pretrain.py"), *whole], check=False).returncode == 0
