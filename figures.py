@@ -77,7 +77,12 @@ def draw_layers(models, path):
 
 
 def draw_curves(task, state, path):
-    """Loss and learning rate of a run by step, and the scores on each dev split; `state` as run_glue.py keeps it."""
+    """Loss and learning rate of a run by step, and the scores on each dev split; `state` as run_glue.py keeps it.
+
+    Draws nothing before the first evaluation.
+    """
+    if not state["evaluations"]:
+        return
     picture, panels = _panels(1, 3, (13, 3.4))
     losses, rates, scores = panels[0]
     steps = [entry["step"] for entry in state["log"]]

@@ -3,9 +3,12 @@
 Results are float32, with float32 accumulation, unless asked for otherwise.
 """
 
+import contextlib
+import ctypes
 import functools
 import math
 import time
+from pathlib import Path
 
 import paddle
 
@@ -13,35 +16,47 @@ import onednn
 from onednn import BFLOAT16, FLOAT32, Matrix
 
 TYPES = {paddle.float32: FLOAT32, paddle.bfloat16: BFLOAT16}
-MARGIN = 2.5  # times that oneDNN must be faster to get float32 products: far beyond noise, so always the same answer
-CLOSE = 1.5  # times up to which the two count as about equally fast
-TRIAL_SECONDS = 1.0  # in which each library is sure to have the cores for one product, whatever else runs here
+MARGIN = 1.5  # times that oneDNN must be faster to get float32 products; on one thread the race is repeatable to 1 %
+TRIALS, TRIAL_SIZE = 40, 192  # products, each shorter than a scheduler's slice: under load too, some are undisturbed
 
 
 @functools.cache
 def float32_by_onednn():
     """Whether float32 products go to oneDNN: where Paddle's own library is far slower, as an old MKL can be on AMD.
 
-    The two round differently, so the answer must not change from run to run: unless they are soon seen to be about
-    equally fast, the trials go on for a while.
+    The two round differently, so the answer must not change from run to run, nor with what else the machine does: the
+    race is on one thread, and not won by the one whose two threads happened to run at the same time.
     """
     try:
         library = onednn.library()
     except OSError:
         return False
-    a, b, out = paddle.ones([512, 512]), paddle.ones([512, 512]), paddle.empty([512, 512])
+    a, b, out = paddle.ones([TRIAL_SIZE] * 2), paddle.ones([TRIAL_SIZE] * 2), paddle.empty([TRIAL_SIZE] * 2)
     ways = {"paddle": lambda: paddle.matmul(a, b), "onednn": lambda: library.matmul(*map(matrix, (a, b, out)))}
     shortest = dict.fromkeys(ways, math.inf)
-    begun = time.perf_counter()
-    while time.perf_counter() - begun < TRIAL_SECONDS:
-        for _ in range(8):  # in turns; the first ones start threads
+    with _one_thread():
+        for _ in range(TRIALS):
             for name, multiply in ways.items():
                 started = time.perf_counter()
                 multiply()
                 shortest[name] = min(shortest[name], time.perf_counter() - started)
-        if shortest["paddle"] <= CLOSE * shortest["onednn"]:
-            return False
     return shortest["paddle"] > MARGIN * shortest["onednn"]
+
+
+@contextlib.contextmanager
+def _one_thread():
+    """Both libraries use one thread; where Paddle brings no libiomp5, as many as ever."""
+    path = Path(paddle.__file__).parent / "libs" / "libiomp5.so"
+    if not path.exists():
+        yield
+        return
+    openmp = ctypes.CDLL(str(path))
+    before = openmp.omp_get_max_threads()
+    openmp.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        openmp.omp_set_num_threads(before)
 
 
 def matrix(tensor):
