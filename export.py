@@ -68,10 +68,11 @@ def read_dev(args, predictor):
 def largest_difference(model, program, config, pad_id):
     """Of a logit, over programs.check_batches; and the share of rows with the same answer."""
     differences, same = [], []
-    for arrays in programs.check_batches(config.vocab_size, config.max_position_embeddings, pad_id):
-        expected, found = model(arrays), program(arrays)
-        differences.append(np.abs(expected - found).max())
-        same += (expected.argmax(-1) == found.argmax(-1)).tolist()
+    with model.session():
+        for arrays in programs.check_batches(config.vocab_size, config.max_position_embeddings, pad_id):
+            expected, found = model(arrays), program(arrays)
+            differences.append(np.abs(expected - found).max())
+            same += (expected.argmax(-1) == found.argmax(-1)).tolist()
     return float(np.max(differences)), float(np.mean(same))  # NaN stays NaN
 
 

@@ -90,8 +90,9 @@ class Predictor:
         examples = [Example(text, pair, None) for text, pair in zip(texts, pairs or [None] * len(texts), strict=True)]
         encoded = EncodedTexts(self.tokenizer, examples, self.max_seq_length)
         logits = np.zeros([len(texts), self.task.num_labels], np.float32)
-        for indices in batches_by_length(encoded.lengths, self.batch_size):
-            logits[indices] = self.engine(encoded.arrays(indices))
+        with self.engine.session():
+            for indices in batches_by_length(encoded.lengths, self.batch_size):
+                logits[indices] = self.engine(encoded.arrays(indices))
         return logits
 
     def __call__(self, texts, pairs=None):

@@ -99,6 +99,7 @@ class PaddleInference:
     """Runs a folder's inference.json: arrays of INPUTS → logits, float32 [B, num_labels]. Not for several threads."""
 
     name = "paddle_inference"
+    session = staticmethod(contextlib.nullcontext)  # what calls run in, opened once for many
 
     def __init__(self, folder):
         from paddle import inference
@@ -123,6 +124,7 @@ class OnnxRuntime:
     """Runs a folder's model.onnx: arrays of INPUTS → logits, float32 [B, num_labels]."""
 
     name = "onnxruntime"
+    session = staticmethod(contextlib.nullcontext)
 
     def __init__(self, folder):
         onnxruntime = _library("onnxruntime")
@@ -138,7 +140,7 @@ class OnnxRuntime:
 
 
 class Dynamic:
-    """Runs a model itself. `precision`: a precision.Precision."""
+    """Runs a model itself, in a session of the precision.Precision, for which weights are converted once."""
 
     name = "dynamic"
 
@@ -146,11 +148,17 @@ class Dynamic:
         self.model, self._precision = model, precision
         model.eval()
 
-    def __call__(self, arrays):
+    @contextlib.contextmanager
+    def session(self):
         import paddle
 
         with paddle.no_grad(), self._precision.context():
-            logits = self.model(**{name: paddle.to_tensor(array) for name, array in arrays.items()})
+            yield
+
+    def __call__(self, arrays):
+        import paddle
+
+        logits = self.model(**{name: paddle.to_tensor(array) for name, array in arrays.items()})
         return logits.astype("float32").numpy()
 
 
