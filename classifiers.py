@@ -121,16 +121,15 @@ class EncodedTexts:
         return {key: paddle.to_tensor(array) for key, array in self.arrays(indices).items()}
 
 
-def predict_logits(model, texts, batches, num_labels):
-    """Logits, float32 [N, num_labels]; rows of examples in none of the `batches`, arrays of indices, stay 0."""
-    import paddle
+def predict_logits(engine, texts, batches, num_labels):
+    """Logits, float32 [N, num_labels]; rows of examples in none of the `batches`, arrays of indices, stay 0.
 
+    engine: one of programs.ENGINES.
+    """
     logits = np.zeros([len(texts), num_labels], np.float32)
-    model.eval()
-    with paddle.no_grad():
+    with engine.session():
         for indices in batches:
-            logits[indices] = model(**texts.inputs(indices)).astype("float32").numpy()
-    model.train()
+            logits[indices] = engine(texts.arrays(indices))
     return logits
 
 

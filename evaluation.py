@@ -8,6 +8,7 @@ import numpy as np
 import classifiers
 from checkpoint_files import atomic_file
 from classifiers import EncodedTexts, predict_logits
+from programs import Dynamic
 from scores import format_scores, score
 from training import batches_by_length, log
 
@@ -40,8 +41,9 @@ def evaluate(model, task, dev, batch_size, precision, processes):
 def all_logits(model, task, texts, batch_size, precision, processes):
     """Logits [N, num_labels] of all texts, computed by all processes, known to each."""
     batches = processes.share(batches_by_length(texts.lengths, batch_size))
-    with precision.context():
-        return processes.add(predict_logits(model, texts, batches, task.num_labels))
+    logits = predict_logits(Dynamic(model, precision), texts, batches, task.num_labels)
+    model.train()
+    return processes.add(logits)
 
 
 def main_score(task, results):

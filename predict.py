@@ -17,8 +17,6 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 import classifiers
 import programs
 import runtime  # noqa: F401  (before Paddle)
@@ -89,11 +87,8 @@ class Predictor:
 
         examples = [Example(text, pair, None) for text, pair in zip(texts, pairs or [None] * len(texts), strict=True)]
         encoded = EncodedTexts(self.tokenizer, examples, self.max_seq_length)
-        logits = np.zeros([len(texts), self.task.num_labels], np.float32)
-        with self.engine.session():
-            for indices in batches_by_length(encoded.lengths, self.batch_size):
-                logits[indices] = self.engine(encoded.arrays(indices))
-        return logits
+        batches = batches_by_length(encoded.lengths, self.batch_size)
+        return classifiers.predict_logits(self.engine, encoded, batches, self.task.num_labels)
 
     def __call__(self, texts, pairs=None):
         """One Prediction for each of the texts, or for each of the pairs of texts."""
