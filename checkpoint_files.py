@@ -154,6 +154,14 @@ def zoo_file(name, file):
     return path
 
 
+SHIPPED = Path(__file__).with_name("pretrained") / "convbert-tiny"  # the weights that come with this project
+
+
+def shipped(source):
+    """The folder that a user means who names the model that comes with this project; any other source as it is."""
+    return str(SHIPPED) if source == SHIPPED.name and not os.path.isdir(source) else source
+
+
 # ------------------------------------------------------------------------------------------------------------ writing
 
 

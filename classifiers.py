@@ -5,18 +5,18 @@ from pathlib import Path
 
 import numpy as np
 
-from checkpoint_files import InputError, read_json, zoo_file
+from checkpoint_files import InputError, read_json, shipped, zoo_file
 
-SAMPLE_VOCABULARY = Path(__file__).parent / "samples" / "vocab.txt"
 MODEL_TYPES = ("convbert", "bert", "electra", "ernie")
 
 
 def load_tokenizer(model_type, source, vocab_file=None, do_lower_case=True):
-    """`vocab_file`, else the folder's vocabulary, else that of the model zoo; for convbert-tiny the samples'."""
+    """`vocab_file`, else the folder's vocabulary, else that of the model zoo, or that comes with the project."""
     from tokenizer import ConvBertTokenizer
 
     if vocab_file:
         return ConvBertTokenizer(vocab_file, do_lower_case=do_lower_case)
+    source = shipped(source)
     if Path(source).is_dir():
         return ConvBertTokenizer.from_pretrained(source)
     if model_type != "convbert":
@@ -25,8 +25,6 @@ def load_tokenizer(model_type, source, vocab_file=None, do_lower_case=True):
         with tempfile.TemporaryDirectory() as folder:
             save_vocabulary(model_type, source, folder)
             return ConvBertTokenizer.from_pretrained(folder)
-    if source == "convbert-tiny":
-        return ConvBertTokenizer(SAMPLE_VOCABULARY)
     return ConvBertTokenizer(zoo_file(source, "vocab.txt"))
 
 
@@ -36,11 +34,11 @@ def load_classifier(model_type, source, task, tokenizer, start="head", **setting
     Args:
         source: a name or a folder.
         start: what begins at random: "everything", taking only the source's configuration; "head"; "misfit", the head
-            unless it is for this task's labels; "nothing".
+            unless there is one for this task's labels; "nothing".
         **settings: configuration fields of ConvBERT that shall differ from the source's.
 
     Raises:
-        InputError: the source can't be had or does not fit the vocabulary; for "nothing", its head is another one.
+        InputError: the source can't be had or does not fit the vocabulary; for "nothing", its head is none or another.
     """
     if start in ("misfit", "nothing"):
         labels = list(task.labels) or None
@@ -50,7 +48,7 @@ def load_classifier(model_type, source, task, tokenizer, start="head", **setting
             found = "no head" if count is None else f"a head for {count} labels ({', '.join(names or ['unnamed'])})"
             wanted = f"labels {', '.join(labels)} in this order" if labels else "one number"
             raise InputError(f"{source}: {found}, but {task.name} needs {wanted}; train first")
-        start = "nothing" if fits else "head"
+        start = start if fits else "head"
     load = _load_convbert if model_type == "convbert" else _load_from_paddlenlp
     model = load(source, task, tokenizer, start, model_type=model_type, **settings)
     if len(tokenizer) > model.config.vocab_size:
@@ -65,9 +63,9 @@ def _load_convbert(source, task, tokenizer, start, model_type, **settings):
     if start == "everything":
         settings |= dict(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
         return ConvBertForSequenceClassification(ConvBertConfig.from_pretrained(source, **settings))
-    if source == "convbert-tiny":
-        raise InputError("convbert-tiny: no published weights; add --from_scratch")
-    return ConvBertForSequenceClassification.from_pretrained(source, new_head=start == "head", **settings)
+    return ConvBertForSequenceClassification.from_pretrained(
+        source, new_head=start == "head", whole=start == "nothing", **settings
+    )
 
 
 def _load_from_paddlenlp(source, task, tokenizer, start, model_type):

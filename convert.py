@@ -17,7 +17,7 @@ from pathlib import Path
 
 import runtime  # noqa: F401  (before Paddle)
 import tensorflow_checkpoint
-from checkpoint_files import HUB_TIMEOUT, InputError, atomic_folder, zoo_file
+from checkpoint_files import HUB_TIMEOUT, InputError, atomic_folder, shipped, zoo_file
 from checkpoint_formats import format_of, read_checkpoint, write_hugging_face
 from command_line import ArgumentParser, script
 from configuration import PRESETS
@@ -25,7 +25,7 @@ from configuration import PRESETS
 logger = logging.getLogger("convbert")
 
 
-def convert(source, output, to="paddle", backbone_only=False):
+def convert(source, output, to="paddle", backbone_only=False, dtype="float32"):
     """Converts the checkpoint `source` into the new folder `output`, whole or not at all.
 
     Configuration, label names, vocabulary and tokenizer settings come along.
@@ -33,6 +33,7 @@ def convert(source, output, to="paddle", backbone_only=False):
     Args:
         to: "paddle" for this project and PaddleNLP, "hf" for Hugging Face.
         backbone_only: see read_checkpoint.
+        dtype: of the stored weights, "float32" or, for "paddle" only, "float16".
 
     Returns:
         str: the name of the class in `modeling`.
@@ -51,7 +52,7 @@ def convert(source, output, to="paddle", backbone_only=False):
             except InputError as error:
                 raise InputError(f"{source}: {error}") from None
         else:
-            model.save_pretrained(folder)
+            model.save_pretrained(folder, dtype)
             if tokenizer:
                 tokenizer.save_pretrained(folder)
     architecture = type(model).__name__
@@ -87,6 +88,7 @@ def locate(name):
     """The folder or file for any source a user may name; "hf:OWNER/NAME" and published sizes are downloaded once."""
     if name.startswith("hf:"):
         return fetch(name.removeprefix("hf:"))
+    name = shipped(name)
     if name in PRESETS and not os.path.exists(name):
         zoo_file(name, "vocab.txt")
         return str(zoo_file(name, "model_state.pdparams").parent)
@@ -97,9 +99,9 @@ def resolve(name):
     """What `from_pretrained` can load for any source a user may name.
 
     "hf:OWNER/NAME", Hugging Face's folders and TensorFlow checkpoints are converted into a folder that lives as long as
-    this process; anything else is returned as it is.
+    this process; convbert-tiny is the folder that comes with the project; anything else is returned as it is.
     """
-    source = locate(name) if name.startswith("hf:") else name
+    source = locate(name) if name.startswith("hf:") else shipped(name)
     exists = os.path.isdir(source) or tensorflow_checkpoint.find(source)
     if not exists or format_of(source) == "paddle":
         return source
@@ -120,9 +122,15 @@ def main(argv=None):
     parser.add_argument("--output", required=True, help="new folder for the result")
     parser.add_argument("--to", choices=["paddle", "hf"], default="paddle", help="format of the result")
     parser.add_argument("--backbone_only", action="store_true", help="convert the encoder alone, without a head")
+    parser.add_argument(
+        "--dtype", choices=["float32", "float16"], default="float32",
+        help="type of the stored weights; float16, for --to paddle, halves the file",
+    )  # fmt: skip
     parser.add_argument("--verify", action="store_true", help="run compare.py on the result, and delete it if it fails")
     args = parser.parse_args(argv)
-    architecture = convert(locate(args.input), args.output, args.to, args.backbone_only)
+    if args.to == "hf" and args.dtype != "float32":
+        parser.error("--dtype float16 is for --to paddle; Hugging Face chooses the type when it loads")
+    architecture = convert(locate(args.input), args.output, args.to, args.backbone_only, args.dtype)
     print(f"{args.input} → {args.output}: {architecture}", flush=True)
     if args.verify:
         joint = [folder for folder in ("discriminator", "generator") if (Path(args.output) / folder).is_dir()]

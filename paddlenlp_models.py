@@ -43,7 +43,8 @@ def load_classifier(model_type, source, labels, vocab_size, start="nothing"):
         source: a name of paddlenlp's model zoo, its folder, or a Hugging Face folder.
         labels: the names of the classes in order; None for a regression.
         vocab_size: number of entries of a model that starts at random.
-        start: what does so: "everything", taking only the configuration of `source`; "head"; "nothing".
+        start: what does so: "everything", taking only the configuration of `source`; "head"; "misfit", the head
+            if there is none; "nothing".
 
     Raises:
         InputError: the source can't be had, or doesn't fit.
@@ -61,6 +62,8 @@ def load_classifier(model_type, source, labels, vocab_size, start="nothing"):
             del settings["ignore_mismatched_sizes"]
             return model_class(model_class.config_class.from_pretrained(source, vocab_size=vocab_size, **settings))
         weights = read_weights(source) if os.path.isdir(source) else {}
+        if weights and start == "nothing" and not any(name.startswith("classifier.") for name in weights):
+            raise InputError(f"{source}: no head for this here (classifier); train one first")
         if not is_hugging_face(weights):
             return _with_head(model_class.from_pretrained(source, **settings), start)
         copy = Path(stack.enter_context(tempfile.TemporaryDirectory()))  # paddlenlp writes into the folder it converts

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import classifiers
 import programs
 import runtime  # noqa: F401  (before Paddle)
-from checkpoint_files import InputError, atomic_file, read_json
+from checkpoint_files import InputError, atomic_file, read_json, shipped
 from classifiers import EncodedTexts, load_classifier, load_tokenizer, stored_labels
 from command_line import ArgumentParser, script
 from glue_tasks import Example, Task
@@ -34,6 +34,27 @@ class Prediction(NamedTuple):
     label: str | None  # the likeliest; None for a regression
     probabilities: dict | None  # label → probability, in the order of the classes
     score: float | None  # a regression's number
+
+
+def make_predictor(args, engine="auto"):
+    """The Predictor that a script's flags ask for."""
+    from precision import choose_precision
+    from training import choose_device
+
+    device = choose_device(args.device)
+    precision = choose_precision(args.amp, args.amp_dtype, device, stored_model_type(shipped(args.model)))
+    return Predictor(args.model, args.max_seq_length, args.batch_size, precision, engine)
+
+
+def stored_model_type(folder):
+    """One of classifiers.MODEL_TYPES. Raises InputError."""
+    if not Path(folder).is_dir():
+        raise InputError(f"{folder}: no such folder; run_glue.py makes one")
+    model_type = read_json(Path(folder) / "config.json").get("model_type", "convbert")
+    if model_type not in classifiers.MODEL_TYPES:
+        known = ", ".join(classifiers.MODEL_TYPES)
+        raise InputError(f"{folder}/config.json: a {model_type} model; known are {known}")
+    return model_type
 
 
 class Predictor:
@@ -53,12 +74,8 @@ class Predictor:
         from convert import resolve
         from precision import Precision
 
-        if not Path(folder).is_dir():
-            raise InputError(f"{folder}: no such folder; run_glue.py makes one")
-        self.model_type = read_json(Path(folder) / "config.json").get("model_type", "convbert")
-        if self.model_type not in classifiers.MODEL_TYPES:
-            known = ", ".join(classifiers.MODEL_TYPES)
-            raise InputError(f"{folder}/config.json: a {self.model_type} model; known are {known}")
+        folder = shipped(folder)
+        self.model_type = stored_model_type(folder)
         note = programs.program_note(folder)
         own = note["engine"] if note else "dynamic"
         if engine not in ("auto", own):
@@ -212,14 +229,7 @@ def parse_args(argv):
 @script
 def main(argv=None):
     args = parse_args(argv)
-
-    from precision import choose_precision
-    from training import choose_device
-
-    device = choose_device(args.device)
-    model_type = read_json(Path(args.model) / "config.json").get("model_type", "convbert")
-    precision = choose_precision(args.amp, args.amp_dtype, device, model_type)
-    predictor = Predictor(args.model, args.max_seq_length, args.batch_size, precision, args.engine)
+    predictor = make_predictor(args, args.engine)
     if args.explain:
         from explanation import explain
         from figures import draw_explanation

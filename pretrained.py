@@ -13,6 +13,7 @@ from checkpoint_files import (
     is_hugging_face,
     read_json,
     read_weights,
+    shipped,
     write_json,
     write_safetensors,
     zoo_file,
@@ -37,24 +38,28 @@ class ConvBertPretrainedModel(nn.Layer):
         return self.convbert
 
     @classmethod
-    def from_pretrained(cls, source, new_head=False, **changes):
-        """Loads a folder in our or PaddleNLP's format, or a published size by its name (downloaded once).
+    def from_pretrained(cls, source, new_head=False, whole=False, **changes):
+        """Loads a folder in our or PaddleNLP's format, or a size by its name.
+
+        convbert-tiny's weights come with this project, the published ones are downloaded once.
 
         Args:
-            source: folder, or "convbert-small", "convbert-medium-small", "convbert-base".
+            source: folder, or "convbert-tiny", "convbert-small", "convbert-medium-small", "convbert-base".
             new_head: start the head anew even where the checkpoint has one; a pooler is kept.
+            whole: the head must be there.
             **changes: configuration fields that shall differ from the folder's, e.g. `num_labels=3`.
 
         What the checkpoint lacks or has too much is reported through `logging`. Only a whole head may be missing or
         left over; anything else missing, left over or of another shape raises InputError.
         """
+        source = shipped(source)
         folder = os.path.isdir(source)
         weights = read_weights(source if folder else zoo_file(source, "model_state.pdparams"))
         weights = _canonical_names(weights, cls.checkpoint_part, source)
         if any(name.startswith("convbert.pooler.") for name in weights):
             changes.setdefault("classifier", "pooled_mlp")
         model = cls(*cls.read_configs(source, changes))
-        model.load_weights(weights, source, new_head)
+        model.load_weights(weights, source, new_head, whole)
         return model
 
     @classmethod
@@ -80,7 +85,8 @@ class ConvBertPretrainedModel(nn.Layer):
         present = {_head_of(name) for name in own if name in weights}
         heads = {_head_of(name) for name in own} - {None}
         new = {head for head in heads if head not in present or (new_head and not head.endswith("pooler"))}
-        new = set() if whole else new
+        if new and whole:
+            raise InputError(f"{source}: no head for this here ({', '.join(sorted(new))}); train one first")
         wanted = {name for name in own if _head_of(name) not in new}
         problems = [f"{name} is missing" for name in own if name in wanted and name not in weights]
         kept = present - new | {None}
@@ -106,11 +112,15 @@ class ConvBertPretrainedModel(nn.Layer):
     def config_dict(self):
         return {**self.config.to_dict(), "architectures": [type(self).__name__]}
 
-    def save_pretrained(self, folder):
-        """Writes `config.json` and `model.safetensors`, each whole or not at all; other files there stay."""
+    def save_pretrained(self, folder, dtype="float32"):
+        """Writes `config.json` and `model.safetensors`, each whole or not at all; other files there stay.
+
+        dtype: of the stored weights; "float16" halves the file, and from_pretrained makes float32 of it again.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        write_safetensors(folder / "model.safetensors", {k: v.numpy() for k, v in self.named_weights().items()})
+        weights = {name: weight.numpy().astype(dtype) for name, weight in self.named_weights().items()}
+        write_safetensors(folder / "model.safetensors", weights)
         write_json(folder / "config.json", self.config_dict())
 
     def get_input_embeddings(self):

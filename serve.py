@@ -19,7 +19,7 @@ from pathlib import Path
 import runtime  # noqa: F401  (before Paddle)
 from checkpoint_files import InputError
 from command_line import ArgumentParser, script
-from predict import Predictor
+from predict import make_predictor
 
 PAGE = Path(__file__).with_name("page.html")
 MOST_BYTES = 2**20  # of a request's body
@@ -219,12 +219,7 @@ def main(argv=None):
     except ImportError as error:
         raise InputError(f"needs uvicorn and fastapi ({error}): make setup") from None
 
-    from precision import choose_precision
-    from training import choose_device
-
-    device = choose_device(args.device)
-    precision = choose_precision(args.amp, args.amp_dtype, device)
-    predictor = Predictor(args.model, args.max_seq_length, args.batch_size, precision)
+    predictor = make_predictor(args)
     predictor(["The first answer compiles what has to be compiled."])
     config = uvicorn.Config(
         make_app(predictor), args.host, args.port, log_level="warning", timeout_keep_alive=5,

@@ -120,7 +120,7 @@ FILES = [  # flags, files that are other than they should be (None: absent), wha
     (f"{MINE} --regression", {}, r"train\.csv, line 2: label is 'yes', not a finite number"),
     # models
     (f"{GLUE} --model_name_or_path nowhere", {}, r"nowhere: neither a folder nor a published model"),
-    (f"{GLUE} --model_name_or_path convbert-tiny", {}, r"convbert-tiny: no published weights; add --from_scratch"),
+    (f"{GLUE} --model_name_or_path convbert-tiny --no-do_train", {}, r"convbert-tiny: no head for this here"),
     (GLUE, {"model/config.json": None}, r"model/config\.json: no such file"),
     (GLUE, {"model/config.json": '{"vocab_size": 1500,'}, r"model/config\.json, line 1: not JSON"),
     (GLUE, {"model/config.json": '{"model_type": "gpt2"}'}, r"model/config\.json: a gpt2 model, not a ConvBERT"),
@@ -203,7 +203,11 @@ SHELL = [
     (f"run_glue.py {GLUE} --data_dir nowhere", {}, r"^run_glue\.py: nowhere/train\.tsv: no such file"),
     (f"run_glue.py {GLUE}", sst2("train", f"{GOOD}text\t7\n"), r"^run_glue\.py: .*line 4: unknown label '7'"),
     (f"run_glue.py {GLUE} --batch_size 0", {}, r"^run_glue\.py: --batch_size must be at least 1, not 0 \(see --help\)"),
-    ("predict.py --model nowhere --device cpu text", {}, r"^predict\.py: nowhere/config\.json: no such file"),
+    (
+        "predict.py --model nowhere --device cpu text",
+        {},
+        r"^predict\.py: nowhere: no such folder; run_glue\.py makes one",
+    ),
     ("glue_sweep.py --task_name all RTE --output_dir out", {}, r"^glue_sweep\.py: unknown task 'all'"),
 ]
 

@@ -496,3 +496,20 @@ def test_sources_resolve_to_folders_that_load(tmp_path, monkeypatch):
         modeling.ConvBertForSequenceClassification.from_pretrained(folder)
         assert convert.resolve(folder) == folder  # ours already
     assert convert.resolve("convbert-small") == "convbert-small"
+
+
+def test_half_precision_takes_half_the_room_and_comes_back(tmp_path, capsys, one_line):
+    ours = disturbed("ConvBertGenerator", config())
+    ours.save_pretrained(tmp_path / "ours")
+    command = ["--input", str(tmp_path / "ours"), "--output", str(tmp_path / "half"), "--dtype", "float16"]
+    assert convert.main(command) == 0
+    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("ours", "half")]
+    assert sizes[1] < 0.6 * sizes[0]
+    loaded = modeling.ConvBertGenerator.from_pretrained(tmp_path / "half").named_weights()
+    for name, weight in ours.named_weights().items():
+        assert loaded[name].dtype == weight.dtype
+        np.testing.assert_array_equal(loaded[name].numpy(), weight.numpy().astype("float16"))
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        convert.main([*command[:3], str(tmp_path / "new"), *command[4:], "--to", "hf"])
+    one_line(stopped.value.code, "--dtype float16 is for --to paddle")

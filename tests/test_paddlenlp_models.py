@@ -132,7 +132,7 @@ def test_hugging_face_encoders_give_the_same_numbers(tmp_path, model_type):
             weight.add_(torch.randn_like(weight) * 0.05)
         theirs.embeddings.word_embeddings.weight[0] = 0
     theirs.save_pretrained(tmp_path)
-    ours = paddlenlp_models.load_classifier(model_type, str(tmp_path), ["a", "b", "c"], vocab_size=0)
+    ours = paddlenlp_models.load_classifier(model_type, str(tmp_path), ["a", "b", "c"], vocab_size=0, start="misfit")
     ours.eval()
     ids, types, mask = batch({"vocab_size": 120})
     with torch.no_grad():
@@ -159,7 +159,7 @@ def test_an_unknown_part_of_an_ernie_is_named(tmp_path):
     weights["encoder.layer.0.adapter.weight"] = np.zeros((2, 2), "f")
     write_safetensors(tmp_path / "model.safetensors", weights)
     with pytest.raises(InputError, match=r"unknown key encoder\.layer\.0\.adapter\.weight"):
-        paddlenlp_models.load_classifier("ernie", str(tmp_path), ["a", "b"], vocab_size=0)
+        paddlenlp_models.load_classifier("ernie", str(tmp_path), ["a", "b"], vocab_size=0, start="misfit")
 
 
 def test_a_pooler_with_another_activation_is_refused(tmp_path):

@@ -450,7 +450,6 @@ BAD = [  # flags that differ from a good run → what the one line says
     (dict(data_dir="nowhere"), r"nowhere.train\.tsv: no such file|nowhere.dev\.tsv: no such file"),
     (dict(model_name_or_path="convbert-giant"), "convbert-giant: neither a folder nor"),
     (dict(model_name_or_path="convbert-giant", from_scratch=False), "convbert-giant: neither a folder nor"),
-    (dict(model_name_or_path="convbert-tiny", from_scratch=False), "no published weights; add --from_scratch"),
     (dict(vocab_file="nowhere.txt"), "nowhere.txt: can't be read"),
     (dict(max_seq_length=65), "--max_seq_length 65: .* has only 64 positions"),
     (dict(from_scratch=False), "no weights here"),
