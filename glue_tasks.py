@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import paddlenlp_models
 from checkpoint_files import InputError, download
 
 # ---------------------------------------------------------------------------------------------------------- the tasks
@@ -241,10 +242,7 @@ def _example(task, split, values):
 
 def _load_from_paddlenlp(task, split):
     try:
-        from paddlenlp.datasets import load_dataset
-    except ImportError as error:
-        raise InputError(f"downloading GLUE needs paddlenlp ({error}); install it or give --data_dir") from None
-    try:
+        load_dataset = paddlenlp_models.library("datasets").load_dataset
         with contextlib.redirect_stdout(sys.stderr):  # it prints while it unpacks MRPC
             _download_archives(task, split)
             rows = load_dataset("glue", task.paddlenlp_name, splits=split)
@@ -265,11 +263,10 @@ def _load_from_paddlenlp(task, split):
 def _download_archives(task, split):
     """Puts what `load_dataset` would download where it looks first: its own download has no time limit."""
     from paddle.dataset.common import md5file
-    from paddlenlp.datasets.glue import Glue
-    from paddlenlp.utils.env import DATA_HOME
 
-    folder = Path(DATA_HOME) / Glue.__name__
-    source = Glue.BUILDER_CONFIGS[task.paddlenlp_name]
+    glue = paddlenlp_models.library("datasets.glue").Glue
+    folder = Path(paddlenlp_models.library("utils.env").DATA_HOME) / glue.__name__
+    source = glue.BUILDER_CONFIGS[task.paddlenlp_name]
     file, checksum, *_ = source["splits"][split]
     if (folder / file).is_file() and md5file(folder / file) == checksum:
         return

@@ -4,6 +4,7 @@ paddlenlp reads Hugging Face's BERT and ELECTRA itself but has no mapping for ER
 """
 
 import contextlib
+import importlib
 import os
 import re
 import tempfile
@@ -35,6 +36,17 @@ ERNIE_LAYER = {  # a part of Hugging Face's layer → paddlenlp's
 }
 
 
+def library(module="transformers"):
+    """The module paddlenlp.`module`. Raises InputError where it is absent or doesn't bear one of its dependencies."""
+    try:
+        return importlib.import_module(f"paddlenlp.{module}")
+    except Exception as error:  # of any kind: what fails is the code of the dependency
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        raise InputError(
+            f"paddlenlp can't be imported ({reason}); make setup installs versions that go together"
+        ) from None
+
+
 def load_classifier(model_type, source, labels, vocab_size, start="nothing"):
     """A `…ForSequenceClassification` of paddlenlp.
 
@@ -49,7 +61,7 @@ def load_classifier(model_type, source, labels, vocab_size, start="nothing"):
     Raises:
         InputError: the source can't be had, or doesn't fit.
     """
-    import paddlenlp.transformers as zoo
+    zoo = library()
 
     model_class = getattr(zoo, f"{FAMILIES[model_type]}ForSequenceClassification")
     names = dict(enumerate(labels or ["LABEL_0"]))
@@ -88,7 +100,7 @@ def _with_head(model, start):
 
 def save_vocabulary(model_type, name, folder):
     """Writes the vocab.txt and tokenizer_config.json of a model of paddlenlp's zoo into `folder`."""
-    import paddlenlp.transformers as zoo
+    zoo = library()
 
     with _one_line_errors(name):
         getattr(zoo, f"{FAMILIES[model_type]}Tokenizer").from_pretrained(name).save_pretrained(folder)
@@ -112,11 +124,8 @@ def _ernie_weights(weights, source):
 
 @contextlib.contextmanager
 def _one_line_errors(source):
-    from paddlenlp.utils.env import MODEL_HOME
-    from paddlenlp.utils.log import logger
-
-    logger.set_level("WARNING")  # else a line for every file that is read or written
-    cached = Path(MODEL_HOME) / source
+    library("utils.log").logger.set_level("WARNING")  # else a line for every file that is read or written
+    cached = Path(library("utils.env").MODEL_HOME) / source
     try:
         if not os.path.isdir(source) and not (cached.is_dir() and any(cached.iterdir())):
             urllib.request.urlopen(ZOO_HOST, timeout=HUB_TIMEOUT).close()  # paddlenlp itself would wait for ever

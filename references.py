@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+import paddlenlp_models
+
 NOISE = 0.02  # standard deviation of what is added to every random weight, so that no bias or norm is trivial
 NO_DROPOUT = dict(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, classifier_dropout=0.0)
 WEIGHT_DECAY, EPSILON = 0.01, 1e-6  # of AdamW; no decay on biases and norms
@@ -162,11 +164,8 @@ class PaddleNLP(_PaddleModel):
 
     @staticmethod
     def _library():
-        from paddlenlp import transformers
-        from paddlenlp.utils.log import logger
-
-        logger.set_level("ERROR")
-        return transformers
+        paddlenlp_models.library("utils.log").logger.set_level("ERROR")
+        return paddlenlp_models.library()
 
 
 class NumpyLoops:

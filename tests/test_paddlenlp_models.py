@@ -1,13 +1,16 @@
 """Our folders in PaddleNLP's ConvBERT and the reverse; Hugging Face's encoders in PaddleNLP's classes."""
 
+import sys
+
 import numpy as np
 import paddle
 import pytest
-from conftest import needs
+from conftest import ROOT, needs
 
 import modeling
 import paddlenlp_models
 import parity
+import run_glue
 from checkpoint_files import InputError, read_json, read_weights, write_json, write_safetensors
 from modeling import ConvBertConfig, ConvBertForSequenceClassification, ConvBertModel
 
@@ -167,3 +170,16 @@ def test_a_pooler_with_another_activation_is_refused(tmp_path):
     write_json(tmp_path / "config.json", {**read_json(tmp_path / "config.json"), "pool_act": "relu"})
     with pytest.raises(InputError, match="pool_act 'relu'"):
         ConvBertModel.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("slip", ["import aistudio_sdk_of_another_time", "import numpy; numpy.no_such_name", "1 / 0"])
+def test_a_paddlenlp_that_fails_to_import_is_one_line(tmp_path, monkeypatch, one_line, slip):
+    (tmp_path / "paddlenlp").mkdir()
+    (tmp_path / "paddlenlp/__init__.py").write_text(slip)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "paddlenlp"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(tmp_path)
+    for source in (["--data_dir", str(ROOT / "samples")], []):
+        flags = ["--task_name", "RTE", "--output_dir", str(tmp_path / "out"), "--device", "cpu", *source]
+        status = run_glue.main(["--model_type", "bert", "--model_name_or_path", "bert-base-uncased", *flags])
+        one_line(status, r"paddlenlp can't be imported \(\w+Error: .*\); make setup installs versions that go together")
