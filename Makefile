@@ -24,12 +24,12 @@ PIP = -m pip install --quiet --disable-pip-version-check
 	touch $@
 
 demo: .venv/core.stamp
-	.venv/bin/python run_glue.py --model_type convbert --model_name_or_path convbert-tiny --from_scratch \
-	    --task_name SST-2 --data_dir samples --max_seq_length 64 --batch_size 16 --learning_rate 5e-4 \
+	.venv/bin/python run_glue.py --model_type convbert --model_name_or_path convbert-tiny --task_name SST-2 \
+	    --data_dir samples --max_seq_length 64 --batch_size 16 --learning_rate 5e-4 \
 	    --num_train_epochs 5 --logging_steps 50 --save_steps 100 --output_dir output/demo --overwrite --device cpu
 	@echo
-	@echo "A small model that knew nothing learnt from 1,000 made-up reviews which ones are positive; guessing is right"
-	@echo "for half of them. Model and figures are in output/demo. Next: make test, or a real task and published weights:"
+	@echo "A small ConvBERT that had read Wikipedia learnt from 1,000 made-up reviews which ones are positive; guessing is"
+	@echo "right for half of them. Model and figures are in output/demo. Next: make test, or a real task and published weights:"
 	@echo "  make setup && .venv/bin/python run_glue.py --task_name SST-2 --model_name_or_path convbert-small --output_dir output/SST-2"
 
 PRETRAINED = output/pretrain-demo

@@ -26,8 +26,8 @@ from command_line import ArgumentParser, script
 from configuration import PRESETS, ConvBertConfig
 
 LONGEST_WARMUP = 10_000  # steps, when --warmup_steps is left out
-RATES = {"convbert-tiny": 5e-4, "convbert-small": 3e-4, "convbert-medium-small": 5e-4, "convbert-base": 2e-4}
-BATCHES = {"convbert-tiny": 64, "convbert-small": 128, "convbert-medium-small": 128, "convbert-base": 256}
+RATES = {"convbert-tiny": 1e-3, "convbert-small": 3e-4, "convbert-medium-small": 5e-4, "convbert-base": 2e-4}
+BATCHES = {"convbert-tiny": 32, "convbert-small": 128, "convbert-medium-small": 128, "convbert-base": 256}
 SIZES = (
     "embedding_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "num_groups",
     "conv_kernel_size", "head_ratio",

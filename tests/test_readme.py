@@ -63,7 +63,7 @@ def test_no_flag_beyond_the_published_eleven_is_listed():
 
 
 def test_what_the_readme_links_to_is_there():
-    files = re.findall(r"`([\w/.-]+\.(?:py|txt)|LICENSE|samples/)`|\]\((docs/[\w.-]+)\)", README)
+    files = re.findall(r"`([\w/.-]+\.(?:py|txt)|LICENSE|samples/)`|\]\(((?:docs|pretrained)/[\w./-]+)\)", README)
     names = {name for pair in files for name in pair if name}
     assert {name for name in names if not (ROOT / name).exists()} <= {"DIR/SST-2/train.tsv", "zip_report.txt"}
 
