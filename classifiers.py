@@ -48,7 +48,8 @@ def load_classifier(model_type, source, task, tokenizer, start="head", **setting
             found = "no head" if count is None else f"a head for {count} labels ({', '.join(names or ['unnamed'])})"
             wanted = f"labels {', '.join(labels)} in this order" if labels else "one number"
             raise InputError(f"{source}: {found}, but {task.name} needs {wanted}; train first")
-        start = start if fits else "head"
+        if not fits:
+            start = "head"
     load = _load_convbert if model_type == "convbert" else _load_from_paddlenlp
     model = load(source, task, tokenizer, start, model_type=model_type, **settings)
     if len(tokenizer) > model.config.vocab_size:

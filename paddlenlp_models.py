@@ -62,7 +62,6 @@ def load_classifier(model_type, source, labels, vocab_size, start="nothing"):
         InputError: the source can't be had, or doesn't fit.
     """
     zoo = library()
-
     model_class = getattr(zoo, f"{FAMILIES[model_type]}ForSequenceClassification")
     names = dict(enumerate(labels or ["LABEL_0"]))
     settings = dict(num_labels=len(names), id2label=names, label2id={name: index for index, name in names.items()})
@@ -101,7 +100,6 @@ def _with_head(model, start):
 def save_vocabulary(model_type, name, folder):
     """Writes the vocab.txt and tokenizer_config.json of a model of paddlenlp's zoo into `folder`."""
     zoo = library()
-
     with _one_line_errors(name):
         getattr(zoo, f"{FAMILIES[model_type]}Tokenizer").from_pretrained(name).save_pretrained(folder)
 
