@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
-from checkpoint_files import InputError, atomic_file, write_json
+from checkpoint_files import InputError
 from command_line import ArgumentParser, script
-from vocabulary import SPECIAL_TOKENS, bert_normalizer, read_object, read_vocabulary, save_vocabulary, train_vocabulary
+from tokenizer_files import read_tokenizer, write_tokenizer
+from vocabulary import SPECIAL_TOKENS, bert_normalizer, read_vocabulary, save_vocabulary, train_vocabulary
 
-NO_LIMIT = 1e9  # Hugging Face writes 1e30 for a tokenizer without a longest text; ours is then 512, like the model's
 CLEAN_UP = {" .": ".", " ?": "?", " !": "!", " ,": ",", " ' ": "'"}
 CLEAN_UP |= {f" {ending}": ending for ending in ("n't", "'m", "'s", "'ve", "'re")}
 
@@ -62,56 +62,19 @@ class ConvBertTokenizer:
         Raises:
             InputError: no vocabulary, a damaged file, or special tokens that are not BERT's.
         """
-        folder = Path(folder)
-        config, saved = read_object(folder / "tokenizer_config.json"), read_object(folder / "tokenizer.json")
-        for token in SPECIAL_TOKENS:
-            spelled = config.get(f"{token[1:-1].lower()}_token", token)
-            spelled = spelled.get("content") if isinstance(spelled, dict) else spelled
-            if spelled != token:
-                raise InputError(
-                    f"{folder / 'tokenizer_config.json'}: writes {token} as {spelled!r}; only {token} works"
-                )
-        vocab_file = folder / "vocab.txt"
-        if saved and not vocab_file.exists():
-            vocab_file = folder / "tokenizer.json"
-        switches, longest = saved.get("normalizer") or {}, config.get("model_max_length") or NO_LIMIT
-        tokenizer = cls(
-            vocab_file,
-            do_lower_case=config.get("do_lower_case", switches.get("lowercase", True)),
-            strip_accents=config.get("strip_accents", switches.get("strip_accents")),
-            tokenize_chinese_chars=config.get("tokenize_chinese_chars", switches.get("handle_chinese_chars", True)),
-            model_max_length=longest if longest < NO_LIMIT else 512,
-        )
-        for index, entry in sorted(_added_tokens(folder, config, saved).items()):
-            if entry["content"] not in SPECIAL_TOKENS:
-                flags = {key: entry[key] for key in ("single_word", "lstrip", "rstrip", "normalized") if key in entry}
-                tokenizer.add_tokens([entry["content"]], entry.get("special", False), **flags)
-            if tokenizer._backend.token_to_id(entry["content"]) != index:
-                raise InputError(f"{folder}: id {index} can't be given to the added token {entry['content']!r}")
+        vocab_file, settings, added = read_tokenizer(folder)
+        tokenizer = cls(vocab_file, **settings)
+        for index, (token, special, flags) in sorted(added.items()):
+            if token not in SPECIAL_TOKENS:
+                tokenizer.add_tokens([token], special, **flags)
+            if tokenizer.convert_tokens_to_ids(token) != index:
+                raise InputError(f"{folder}: id {index} can't be given to the added token {token!r}")
         return tokenizer
 
     def save_pretrained(self, folder):
-        """Writes vocab.txt and tokenizer_config.json, which Hugging Face 4.55 and 5.x and PaddleNLP read too.
-
-        Added tokens go to tokenizer.json (which Hugging Face reads) and added_tokens.json (which PaddleNLP reads).
-        """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        config = {f"{token[1:-1].lower()}_token": token for token in SPECIAL_TOKENS}
-        for name in ("do_lower_case", "strip_accents", "tokenize_chinese_chars", "model_max_length"):
-            config[name] = getattr(self, name)
-        for stale in ("tokenizer.json", "added_tokens.json", "special_tokens_map.json"):
-            (folder / stale).unlink(missing_ok=True)
-        added = self._backend.get_added_tokens_decoder()
-        added = {index: token for index, token in sorted(added.items()) if token.content not in SPECIAL_TOKENS}
-        if added:
-            config["additional_special_tokens"] = [token.content for token in added.values() if token.special]
-            names = {token.content: index for index, token in added.items() if index >= self.vocab_size}
-            write_json(folder / "added_tokens.json", names)
-            with atomic_file(folder / "tokenizer.json") as file:
-                file.write(self._backend.to_str(pretty=True).encode())
-        save_vocabulary(self._tokens, folder / "vocab.txt")
-        write_json(folder / "tokenizer_config.json", config | {"tokenizer_class": "ConvBertTokenizer"})
+        """Writes a folder that Hugging Face 4.55 and 5.x and PaddleNLP read too, added tokens included."""
+        names = ("do_lower_case", "strip_accents", "tokenize_chinese_chars", "model_max_length")
+        write_tokenizer(folder, self._tokens, {name: getattr(self, name) for name in names}, self._backend)
 
     # ------------------------------------------------------------------------------------------------------- encoding
 
@@ -309,22 +272,6 @@ def _shortened(lengths, room, strategy):
     if rest >= room:
         return None
     return [room - rest if side == target else length for side, length in enumerate(lengths)]
-
-
-# ---------------------------------------------------------------------------------------------------- reading folders
-
-
-def _added_tokens(folder, config, saved):
-    """Id → the fields of an added token, from the newest of the three places where they are kept."""
-    if saved.get("added_tokens"):
-        return {entry["id"]: entry for entry in saved["added_tokens"]}
-    if config.get("added_tokens_decoder"):
-        return {int(index): entry for index, entry in config["added_tokens_decoder"].items()}
-    special = config.get("additional_special_tokens") or []
-    special = special + read_object(folder / "special_tokens_map.json").get("additional_special_tokens", [])
-    special = {entry["content"] if isinstance(entry, dict) else entry for entry in special}
-    names = read_object(folder / "added_tokens.json")
-    return {index: {"content": name, "special": name in special} for name, index in names.items()}
 
 
 # --------------------------------------------------------------------------------------------------- a new vocabulary
