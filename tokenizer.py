@@ -67,7 +67,7 @@ class ConvBertTokenizer:
         for index, (token, special, flags) in sorted(added.items()):
             if token not in SPECIAL_TOKENS:
                 tokenizer.add_tokens([token], special, **flags)
-            if tokenizer.convert_tokens_to_ids(token) != index:
+            if tokenizer._backend.token_to_id(token) != index:
                 raise InputError(f"{folder}: id {index} can't be given to the added token {token!r}")
         return tokenizer
 
