@@ -1,5 +1,6 @@
 """What every model class inherits: loading, saving, resizing."""
 
+import dataclasses
 import logging
 import os
 from pathlib import Path
@@ -19,7 +20,7 @@ from checkpoint_files import (
     zoo_file,
 )
 from configuration import ConvBertConfig
-from layers import truncated_normal
+from layers import ConvBertEmbeddings, ConvBertLayer, MixedAttention, truncated_normal
 
 logger = logging.getLogger("convbert")
 
@@ -137,6 +138,13 @@ class ConvBertPretrainedModel(nn.Layer):
     def enable_recompute(self, enabled=True):
         """Activation checkpointing: training keeps only each layer's input and computes the rest again in backward."""
         self.backbone.recompute = enabled
+
+    def set_dropout(self, rate):
+        """In training, encoders drop this share from now on; `config`, as it is saved, keeps its own rates."""
+        for layer in self.sublayers():
+            if isinstance(layer, (ConvBertEmbeddings, MixedAttention, ConvBertLayer)):
+                rates = dict(hidden_dropout_prob=rate, attention_probs_dropout_prob=rate)
+                layer.config = dataclasses.replace(layer.config, **rates)
 
 
 def keep_rows(old, new):

@@ -54,6 +54,7 @@ def make_parser():
     model.add_argument("--strip_accents", action=flag, help="with --vocab_file; left out: as --do_lower_case")
     model.add_argument("--generator_size", type=float, help="generator by discriminator; left out, the size's own")
     model.add_argument("--mlm_only", action=flag, default=False, help="no discriminator: the model itself fills masks")
+    model.add_argument("--dropout", type=float, help="of this run; saved settings keep their own")
     model.add_argument("--mask_conv_padding", action=flag, help="convolutions do not see padding")
 
     data = parser.add_argument_group("data")
@@ -129,6 +130,8 @@ def parse_args(argv):
     for name, highest in (("mask_prob", 0.9), ("validation_share", 0.5)):
         if not 0 < getattr(args, name) <= highest:
             parser.error(f"--{name} must lie in (0, {highest}], not {getattr(args, name)}")
+    if args.dropout is not None and not 0 <= args.dropout < 1:
+        parser.error(f"--dropout must lie in [0, 1), not {args.dropout}")
     if args.generator_size is not None and not 0 < args.generator_size <= 1:
         parser.error(f"--generator_size must lie in (0, 1], not {args.generator_size}")
     return args
@@ -423,6 +426,8 @@ def run_all(args, processes):
         raise InputError(f"--max_seq_length {args.max_seq_length}: {source} has only {positions} positions")
     if args.recompute:
         model.enable_recompute()
+    if args.dropout is not None:
+        model.set_dropout(args.dropout)
     objective = Objective(
         model, tokenizer, args.mask_prob, args.whole_word_masking, args.masking, args.gen_weight, args.disc_weight
     )

@@ -155,6 +155,25 @@ def test_accumulated_batches_learn_as_one(tmp_path, store):
             assert second[name] == pytest.approx(first[name], abs=1e-5)
 
 
+def test_dropout_of_this_run_alone(tmp_path, store):
+    """The same run as that of a configuration without dropout, but what is saved has the model's own rates."""
+    for name, rate in (("own", 0.1), ("none", 0.0)):
+        sizes = {**SIZES, "hidden_dropout_prob": rate, "attention_probs_dropout_prob": rate}
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps(ConvBertConfig(**sizes).to_dict()))
+        shutil.copy(ROOT / "samples/vocab.txt", tmp_path / name)
+    pretrain(tmp_path / "none", tmp_path / "expected", store)
+    pretrain(tmp_path / "own", tmp_path / "dropped", store)
+    pretrain(tmp_path / "own", tmp_path / "found", store, dropout=0)
+    expected, dropped, found = (read_weights(tmp_path / name / "last") for name in ("expected", "dropped", "found"))
+    for name, array in expected.items():
+        np.testing.assert_array_equal(array, found[name], err_msg=name)
+    assert not all(np.array_equal(array, dropped[name]) for name, array in expected.items())
+    for folder in ("discriminator", "generator"):
+        config = ConvBertConfig.from_pretrained(tmp_path / "found" / folder)
+        assert (config.hidden_dropout_prob, config.attention_probs_dropout_prob) == (0.1, 0.1)
+
+
 @pytest.fixture(scope="module")
 def trained(tiny, store, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained") / "out"
