@@ -130,7 +130,8 @@ def draw_pretraining(state, path):
                     [e["step"] for e in entries], [e[name] for e in entries], style, ms=4, color=color, label=label
                 )
         if panel.lines:
-            panel.legend(fontsize=8, frameon=False)
+            beside = {} if single else dict(loc="center left", bbox_to_anchor=(1, 0.5))
+            panel.legend(fontsize=8, frameon=False, **beside)
     _write(picture, path)
 
 
