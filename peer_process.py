@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -46,15 +47,20 @@ class PeerProcess:
         Returns {"seconds": of every step or, for "glue", of a sentence; "rss_mb": peak memory}. Raises InputError with
         its last words when it dies.
         """
-        print(line, file=self.process.stdin, flush=True)
-        answer = self.process.stdout.readline()
-        if not answer:
-            self.log.seek(0)
-            raise InputError(f"{self.name} failed: {(self.log.read().strip().splitlines() or ['no message'])[-1]}")
-        return json.loads(answer)
+        answer = ""
+        with contextlib.suppress(BrokenPipeError):  # it died between two turns
+            print(line, file=self.process.stdin, flush=True)
+            answer = self.process.stdout.readline()
+        if answer:
+            return json.loads(answer)
+        if self.process.wait() == -signal.SIGKILL:
+            raise InputError(f"{self.name} was killed: out of memory? Give fewer --peers or a smaller --batch_size")
+        self.log.seek(0)
+        raise InputError(f"{self.name} failed: {(self.log.read().strip().splitlines() or ['no message'])[-1]}")
 
     def close(self):
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
         self.process.wait()
         self.log.close()
 

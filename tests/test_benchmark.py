@@ -8,8 +8,10 @@ from conftest import ROOT, needs
 
 import benchmark
 import figures
+from checkpoint_files import InputError
 from configuration import ConvBertConfig
 from onednn import has_bfloat16
+from peer_process import PeerProcess
 
 
 def test_matrix_flops_are_those_of_every_product():
@@ -177,6 +179,16 @@ def test_only_our_own_process_is_set_up():
         """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_peer_that_was_killed_is_named():
+    """As the system does when memory runs out; a broken pipe, of which scripts otherwise think that nobody reads."""
+    peer = PeerProcess("ours", dict(model="convbert-tiny", batch_size=1, seq_length=8))
+    peer.process.kill()
+    peer.process.wait()
+    with pytest.raises(InputError, match="ours was killed: out of memory"):
+        peer.ask("infer")
+    peer.close()
 
 
 def test_what_is_not_installed_is_left_out(tmp_path, monkeypatch):
