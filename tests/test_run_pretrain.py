@@ -368,6 +368,7 @@ BAD = [
     ("--validation_share 0", "--validation_share must lie in"),
     ("--mask_prob 1", "--mask_prob must lie in"),
     ("--generator_size 2", "--generator_size must lie in"),
+    ("--dropout 1", "--dropout must lie in"),
     ("--max_seq_length 4", "--max_seq_length must be at least 8"),
     ("--max_seq_length 128", "has only 64 positions"),
     ("--train_batch_size 0", "--train_batch_size must be a number from 1"),
