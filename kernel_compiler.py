@@ -1,4 +1,9 @@
-"""How the CPU loops are compiled: registered by `kernel`, compiled or taken from numba's cache by `load`.
+"""How the CPU loops are compiled: registered by `kernel`, taken from numba's cache by `load`, which sees to filling it.
+
+A process that compiles a loop runs other machine code than one that takes it from the cache. The body of a `prange`
+loop is compiled alone, and again as a part of its function: the compiling process runs the first, the cache holds the
+second, which is optimised further, and sums differ in their last bits. So that every run gives the same bits, the first
+one too, a process of its own fills the cache.
 
 numba's cache notices a change of the file that a kernel is written in, not of another one that it uses: after changing
 `part_of`, `read` or a constant here, `make clean`.
@@ -6,13 +11,15 @@ numba's cache notices a change of the file that a kernel is written in, not of a
 
 import ctypes
 import functools
+import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import paddle
 from numba import config, njit, types
+from numba.core import event
 from numba.extending import overload
 from tqdm import tqdm
 
@@ -85,11 +92,24 @@ def part_of(part, rows):
 
 @functools.cache
 def load(version="float32"):
-    """The compiled kernels of that version as attributes. What no cache holds is compiled, with a progress line.
+    """The compiled kernels of that version as attributes. What no cache holds is compiled first, with a progress line.
 
     Raises RuntimeError, ValueError or OSError where kernels can't be used: no writable folder for the cache, or no
     threading layer that bears calls from several Python threads.
     """
+    try:
+        with event.install_listener("numba:compile", _Refusal()):
+            compiled = compile_all(version)
+    except _NotCached:
+        _compile_in_another_process(version)
+        compiled = compile_all(version)  # takes them from the cache, or, had the other one failed, tells why
+    if version == "float32":
+        compiled.add_bias(np.zeros((1, 1), np.float32), np.zeros(1, np.float32))  # starts the threads, or raises
+    return compiled
+
+
+def compile_all(version):
+    """The kernels of that version as attributes, from the cache or compiled here."""
     _choose_threads()
     compiled = SimpleNamespace()
     compile_for = functools.partial(
@@ -98,9 +118,30 @@ def load(version="float32"):
     kernels = _kernels[version]
     for function, signature in tqdm(kernels, "compiling CPU loops, once", delay=2, leave=False, file=sys.stderr):
         setattr(compiled, function.__name__, compile_for(signature)(function))
-    if version == "float32":
-        compiled.add_bias(np.zeros((1, 1), np.float32), np.zeros(1, np.float32))  # starts the threads, or raises
     return compiled
+
+
+class _NotCached(Exception):
+    """The cache lacks a kernel."""
+
+
+class _Refusal(event.Listener):
+    """Stops numba when, not having found a function in the cache, it sets out to compile it."""
+
+    def on_start(self, _):
+        raise _NotCached
+
+    def on_end(self, _):
+        pass
+
+
+def _compile_in_another_process(version):
+    modules = ", ".join(sorted({function.__module__ for function, _ in _kernels[version]}))
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); sys.path.insert(0, sys.argv[1]); "
+        f"import kernel_compiler, {modules}; kernel_compiler.compile_all(sys.argv[2])"
+    )
+    subprocess.run([sys.executable, "-c", code, Path(__file__).resolve().parent, version], check=False)
 
 
 def _choose_threads():
@@ -113,7 +154,8 @@ def _choose_threads():
         raise RuntimeError("numba's workqueue threads abort when two Python threads use them")
     if config.THREADING_LAYER != "default":
         return
-    library = Path(paddle.__file__).parent / "libs" / "libiomp5.so"
+    paddle = Path(importlib.util.find_spec("paddle").origin).parent
+    library = paddle / "libs" / "libiomp5.so"
     config.THREADING_LAYER = "threadsafe"  # tbb or omp
     if library.exists():
         ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)

@@ -508,6 +508,26 @@ def test_a_folder_that_takes_no_cache(tmp_path):
     assert "cannot cache function" in done.stderr
 
 
+ONE_KERNEL = """
+import hashlib, numpy as np, cpu_kernels, kernel_compiler
+chosen = {"add_bias", "dropout_add_norm_backward"}
+kernel_compiler._kernels["float32"][:] = [k for k in kernel_compiler._kernels["float32"] if k[0].__name__ in chosen]
+loops, random = kernel_compiler.load(), np.random.default_rng(0)
+normal, d_out, d_x, d_residual = random.standard_normal((4, 64, 128), np.float32)
+sums, row = np.empty((kernel_compiler.PARTS, 3, 128), np.float32), np.ones(128, np.float32)
+dropout = np.uint32(1), np.uint32(2), np.uint32(2**29), np.float32(1.125)
+loops.dropout_add_norm_backward(normal, row[:64], row, d_out, *dropout, d_x, d_residual, sums)
+print(*(hashlib.sha256(a).hexdigest() for a in (d_x, d_residual, sums)))
+"""
+
+
+def test_the_run_that_fills_the_cache_gives_the_same_bits(tmp_path):
+    first, second = (fresh(ONE_KERNEL, NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2))
+    assert first.returncode == second.returncode == 0, first.stderr + second.stderr
+    assert list(tmp_path.rglob("*.nbc"))
+    assert first.stdout == second.stdout
+
+
 def test_another_default_type_changes_nothing():
     model = small_model()
     expected = training_step(model)
