@@ -7,6 +7,7 @@ free and does nothing.
 import contextlib
 import hashlib
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -91,6 +92,7 @@ class Processes:
         try:
             yield
         except Exception as error:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher's, once another has stopped: first our message
             ours.write_text(f"process {self.rank}: {str(error) or type(error).__name__}\n")
             time.sleep(4 * POLL)  # time for the others to read it
             ours.unlink(missing_ok=True)

@@ -35,6 +35,24 @@ def test_alone_nothing_changes():
     alone.wait()
 
 
+STOPPED_EARLY = """
+import os, signal, time, runtime, processes
+both = processes.Processes()
+both.count = 2
+time.sleep = lambda seconds: os.kill(os.getpid(), signal.SIGTERM)
+try:
+    with both.one_fails_all_fail():
+        raise ValueError("its disk is full")
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_the_launcher_stops_no_process_before_its_message():
+    done = subprocess.run([sys.executable, "-c", STOPPED_EARLY], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("its disk is full\n", 0), done.stderr
+
+
 def test_several_gpus_get_a_process_each(monkeypatch):
     started = []
     monkeypatch.setattr(processes.os, "execv", lambda program, arguments: started.append(arguments))
