@@ -6,6 +6,8 @@ builds the published sizes in the other library, converts them as convert.py doe
 (`parity.py`). Exit status 1 when an answer differs. With --golden it compares a checkpoint with its own stored outputs.
 """
 
+import runtime  # noqa: F401  (before Paddle)
+
 import contextlib
 import importlib
 import logging
@@ -13,16 +15,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-import parity
-import runtime  # noqa: F401  (before Paddle)
-from checkpoint_files import InputError
-from checkpoint_formats import read_checkpoint
-from command_line import ArgumentParser, script
-from comparison_report import judge, table, write_report
-from configuration import PRESETS
-from convert import fetch, locate
-from model_pairs import CLASSIFIER, GENERATOR, LIBRARIES, random_subject, stored_subjects
-from references import NumpyLoops, Ours, PaddleNLP
+from comparison import parity
+from comparison.model_pairs import CLASSIFIER, GENERATOR, LIBRARIES, random_subject, stored_subjects
+from comparison.references import NumpyLoops, Ours, PaddleNLP
+from comparison.report import judge, table, write_report
+from conversion.formats import read_checkpoint
+from conversion.sources import locate
+from files.downloads import fetch
+from files.errors import InputError
+from flags.command_line import ArgumentParser, script
+from layers.configuration import PRESETS
 
 PUBLISHED = {  # our name → the hub's
     "convbert-small": "YituTech/conv-bert-small",
@@ -121,7 +123,7 @@ def compare_tokenizer(subject, notes):
 
 def compare_golden(args):
     """Stores the checkpoint's outputs, or compares them with the stored ones: name → findings."""
-    import golden_outputs
+    from comparison import golden_outputs
 
     model, _ = read_checkpoint(locate(args.weights))
     if not Path(args.golden).exists():
@@ -222,7 +224,7 @@ def main(argv=None):
     if args.report:
         write_report(args.report, results, notes, vars(args))
     if args.plot:
-        from figures import draw_layers
+        from comparison.report import draw_layers
 
         draw_layers({name: [f for f in found if f.check == "layers"] for name, found in results.items()}, args.plot)
     passed = [judge(name, findings) for name, findings in results.items()]

@@ -7,6 +7,8 @@ Before the program gets its name it is compared with the model, on padded batche
 integers it can't: there the agreement, and on a dev set both scores, are reported.
 """
 
+import runtime  # noqa: F401  (before Paddle)
+
 import argparse
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -14,12 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-import programs
-import runtime  # noqa: F401  (before Paddle)
-from checkpoint_files import InputError, atomic_folder, write_json
-from command_line import ArgumentParser, script
-from glue_tasks import find_task, read_examples
-from predict import Predictor
+from files.atomic import atomic_folder
+from files.errors import InputError
+from files.json_files import write_json
+from flags.command_line import ArgumentParser, script
+from serving.predictor import Predictor
+from tasks import programs
+from tasks.glue import find_task, read_examples
 
 TOLERANCE = 1e-5  # largest difference of a logit from the model's
 
@@ -50,8 +53,8 @@ def read_dev(args, predictor):
         task = find_task(args.task_name)
         examples = [example for split in task.dev_splits for example in read_examples(task, split, args.data_dir)]
     elif args.validation_file:
-        from labelled_files import examples as own_examples
-        from labelled_files import own_task, read_rows
+        from tasks.labelled_files import examples as own_examples
+        from tasks.labelled_files import own_task, read_rows
 
         rows = read_rows(args.validation_file)
         known, regression = predictor.task.labels or None, predictor.task.is_regression
@@ -78,8 +81,8 @@ def largest_difference(model, program, config, pad_id):
 
 def compare_on(task, examples, before, after):
     """dict: the scores of two Predictors on a dev set, and how often they agree (for regression: how closely)."""
-    import classifiers
-    from scores import score
+    from tasks import classifiers
+    from tasks.scores import score
 
     texts = [example.text for example in examples]
     pairs = [example.text_pair for example in examples] if task.is_pair else None

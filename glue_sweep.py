@@ -7,17 +7,17 @@ stopped goes on; `--init_from` reaches RTE, MRPC and STS-B alone. The table is i
 """
 
 import argparse
-import math
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-
-from checkpoint_files import InputError, atomic_file, read_json, write_json
-from command_line import ArgumentParser, script
-from glue_tasks import TASKS, find_task
-from leaderboard import entries, write_submission
+from files.atomic import atomic_file
+from files.errors import InputError
+from files.json_files import read_json, write_json
+from flags.command_line import ArgumentParser, script
+from tasks.glue import TASKS, find_task
+from tasks.leaderboard import entries, write_submission
+from tasks.sweep_table import as_markdown, make_table
 
 ROOT = Path(__file__).resolve().parent
 FROM_MNLI = ("MRPC", "STS-B", "RTE")  # tasks that --init_from is for
@@ -76,71 +76,6 @@ def run(args, passed, task, seed):
 # -------------------------------------------------------------------------------------------------------------- table
 
 
-def best_scores(results):
-    """Scores of the best evaluation, averaged over the dev splits, and each split's own where there are several."""
-    (best,) = [entry for entry in results["evaluations"] if entry["step"] == results["best_step"]]
-    splits = {name: scores for name, scores in best.items() if name != "step"}
-    names = [name for name in next(iter(splits.values())) if name != "loss"]
-    found = {name: float(np.mean([scores[name] for scores in splits.values()])) for name in names}
-    if len(splits) > 1:
-        found |= {f"{split} {name}": scores[name] for split, scores in splits.items() for name in names}
-    return found
-
-
-def summary(values):
-    """Median, mean, standard deviation (of a sample; None for one run) and best of a metric over the seeds."""
-    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return dict(median=float(np.median(values)), mean=float(np.mean(values)), std=deviation, best=max(values))
-
-
-def make_table(tasks, runs):
-    """The content of results.json.
-
-    Args:
-        tasks: the Tasks, in order.
-        runs: (task name, seed) → results of run_glue.py.
-    """
-    found = {}
-    for task in tasks:
-        seeds = {seed: best_scores(results) for (name, seed), results in runs.items() if name == task.name}
-        metrics = {name: summary([scores[name] for scores in seeds.values()]) for name in next(iter(seeds.values()))}
-        facts = {seed: runs[task.name, seed] for seed in seeds}
-        seconds = {seed: result["train_seconds"] + result["eval_seconds"] for seed, result in facts.items()}
-        found[task.name] = dict(main_metric=task.main_metric, metrics=metrics, seeds=seeds, seconds=seconds)
-    counted = [name for name in found if name != "WNLI"]
-    average = {}
-    for kind in ("median", "mean", "best"):
-        scores = [found[name]["metrics"][found[name]["main_metric"]][kind] for name in counted]
-        average[kind] = float(np.mean(scores)) if scores else math.nan
-    first = next(iter(runs.values()))
-    settings = dict(machine=first["machine"], versions=first["versions"], arguments=first["arguments"])
-    return dict(tasks=found, average=average, averaged=counted, **settings)
-
-
-def as_markdown(table, command):
-    def percent(value):
-        return "" if value is None else f"{100 * value:.2f}"
-
-    lines = ["| task | metric | median | mean ± std | best | seeds | minutes |", "| --- " * 7 + "|"]
-    for name, entry in table["tasks"].items():
-        minutes = sum(entry["seconds"].values()) / 60
-        for metric, row in entry["metrics"].items():
-            bold = "**" if metric == entry["main_metric"] else ""
-            spread = f" ± {percent(row['std'])}" if row["std"] is not None else ""
-            seeds = ", ".join(f"{seed}: {percent(scores[metric])}" for seed, scores in entry["seeds"].items())
-            cells = [name, metric, f"{bold}{percent(row['median'])}{bold}", f"{percent(row['mean'])}{spread}"]
-            lines.append(f"| {' | '.join([*cells, percent(row['best']), seeds, f'{minutes:.1f}'])} |")
-    average = table["average"]
-    count = len(table["averaged"])
-    left_out = " without WNLI" if "WNLI" in table["tasks"] else ""
-    cells = [f"average of {count}{left_out}", "", *(percent(average[kind]) for kind in ("median", "mean", "best"))]
-    lines.append(f"| {' | '.join(cells)} | | |")
-    machine, versions = table["machine"], table["versions"]
-    tools = ", ".join(f"{name} {version}" for name, version in versions.items())
-    notes = [f"Dev sets, in percent. {machine['processor']}, {machine['cores']} cores, {machine['device']}; {tools}."]
-    return "\n".join([*lines, "", *notes, "", f"    {command}", ""])
-
-
 def write_zip(args, passed, runs):
     """Puts together what the best seed of each task predicted."""
     output, sources, best = Path(args.output_dir), {}, {}
@@ -170,7 +105,7 @@ def main(argv=None):
     write_json(output / "results.json", {**table, "command": command})
     with atomic_file(output / "results.md") as file:
         file.write(text.encode())
-    from figures import draw_sweep
+    from tasks.sweep_table import draw_sweep
 
     draw_sweep(table, output / "results.png")
     print(text, end="")

@@ -2,6 +2,7 @@
 
 Paper: Jiang et al., "ConvBERT: Improving BERT with Span-based Dynamic Convolution", NeurIPS 2020, arXiv 2008.02496.
 References: the authors' TensorFlow code (T), Hugging Face transformers 4.55 and 5.23 (H), PaddleNLP 3.0.0b4 (P).
+Parameter names are P's.
 
 Deliberate choices where the three differ (README, "What differs"):
 - head_ratio ≠ 2 and fewer heads than head_ratio follow T: head size is always hidden / heads, and at least one head of
@@ -12,6 +13,8 @@ Deliberate choices where the three differ (README, "What differs"):
 - Floating masks are added to the scores whatever their rank; integer and bool masks mean 1 = attend.
 
 Dimension letters: B batch, L length, H heads of one kind, D head size, K convolution kernel, E hidden size, C choices.
+The forwards never read shapes at run time, so that they also work under `paddle.jit.to_static` with any batch and
+length.
 """
 
 import os
@@ -24,11 +27,224 @@ from paddle import nn
 from paddle.distributed.fleet.utils import recompute
 from paddle.nn.initializer import XavierUniform
 
-import ops
-from checkpoint_files import InputError, read_json
-from configuration import ConvBertConfig
-from layers import ConvBertEmbeddings, ConvBertEncoder, ConvBertPooler, Linear
-from pretrained import ConvBertPretrainedModel, keep_rows
+from files.errors import InputError
+from files.json_files import read_json
+from layers import functions
+from layers.configuration import ConvBertConfig
+from layers.dense import GroupedLinear, Linear, truncated_normal
+from layers.fast_path import compiled, on_fast_path
+from layers.functions import ACTIVATIONS, MASKED, additive_mask, cross_entropy
+from layers.pretrained import ConvBertPretrainedModel, keep_rows
+
+# ----------------------------------------------------------------------------------------------------------- embeddings
+
+
+class ConvBertEmbeddings(nn.Layer):
+    """Word + position + token type, LayerNorm, dropout: [B, L, embedding_size]."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        size = config.embedding_size
+        normal = truncated_normal(config.initializer_range)
+        self.word_embeddings = nn.Embedding(config.vocab_size, size, weight_attr=normal)
+        self.position_embeddings = nn.Embedding(config.max_position_embeddings, size, weight_attr=normal)
+        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, size, weight_attr=normal)
+        self.layer_norm = nn.LayerNorm(size, epsilon=config.layer_norm_eps)
+        with paddle.no_grad():
+            self.word_embeddings.weight[config.pad_token_id] = 0.0
+
+    def forward(self, input_ids, token_type_ids, position_ids, inputs_embeds):
+        config = self.config
+        length = (input_ids if inputs_embeds is None else inputs_embeds).shape[1]
+        if paddle.in_dynamic_mode() and position_ids is None and length > config.max_position_embeddings:
+            raise InputError(f"{length} tokens, but this model has {config.max_position_embeddings} positions")
+        tables = self.word_embeddings, self.position_embeddings, self.token_type_embeddings
+        return functions.embeddings(
+            None if inputs_embeds is not None else input_ids, inputs_embeds, position_ids, token_type_ids,
+            *(table.weight for table in tables), self.layer_norm.weight, self.layer_norm.bias, config.pad_token_id,
+            config.layer_norm_eps, config.hidden_dropout_prob, self.training,
+        )  # fmt: skip
+
+
+# ---------------------------------------------------------------------------- span-based dynamic convolution, attention
+
+
+def depthwise_conv(x, weight):
+    """Every channel of x [B, L, E] convolved along L with its own K taps, weight [E, 1, K], zeros beyond the ends."""
+    settings = dict(padding=weight.shape[-1] // 2, groups=weight.shape[0])
+    if paddle.in_dynamic_mode():
+        return F.conv1d(x, weight, **settings, data_format="NLC")
+    return F.conv1d(x.transpose([0, 2, 1]), weight, **settings).transpose([0, 2, 1])  # for paddle2onnx, which lacks NLC
+
+
+class SeparableConv(nn.Layer):
+    """Depthwise, then pointwise convolution: [B, L, E] → [B, L, H·D]."""
+
+    def __init__(self, config, outputs):
+        super().__init__()
+        hidden, taps = config.hidden_size, config.conv_kernel_size
+        normal = truncated_normal(config.initializer_range)
+        self.depthwise = nn.Conv1D(
+            hidden, hidden, taps, groups=hidden, weight_attr=truncated_normal(1 / taps), bias_attr=False
+        )
+        self.pointwise = nn.Conv1D(hidden, outputs, 1, weight_attr=normal, bias_attr=False)
+        self.bias = self.create_parameter([outputs], is_bias=True)
+
+    def forward(self, x):
+        local = depthwise_conv(x, self.depthwise.weight)  # [B, L, E]
+        return functions.linear(local, self.pointwise.weight.squeeze(-1).t(), self.bias)
+
+
+def dynamic_conv(values, kernels):
+    """The paper's lightweight convolution: every token mixes the values around it with its own kernel.
+
+    Args:
+        values: [B, L, H, D].
+        kernels: [B, L, H, K]; tap k weighs the value at distance k - K // 2, zero beyond the ends.
+
+    Returns:
+        [B, L, H, D].
+    """
+    taps = kernels.shape[-1]
+    nothing = [paddle.zeros_like(values[:, :1])] * (taps // 2)
+    values = paddle.concat([*nothing, values, *nothing], axis=1)  # [B, L + K - 1, H, D]
+    mixed = 0.0
+    for tap in range(taps):
+        shifted = values[:, tap : tap - taps + 1 or None]  # [B, L, H, D]
+        mixed = mixed + shifted * kernels[..., tap : tap + 1]
+    return mixed
+
+
+def attention(query, key, value, mask, dropout, training):
+    """Scaled dot-product attention.
+
+    Args:
+        query, key, value: [B, L, H, D].
+        mask: added to the scores; broadcasts to [B, H, L, L].
+
+    Returns:
+        context [B, L, H, D] and the probabilities before dropout [B, H, L, L].
+    """
+    query, key, value = (x.transpose([0, 2, 1, 3]) for x in (query, key, value))  # [B, H, L, D]
+    scores = paddle.matmul(query, key, transpose_y=True) * query.shape[-1] ** -0.5 + mask
+    probabilities = F.softmax(scores, axis=-1)
+    context = paddle.matmul(F.dropout(probabilities, dropout, training=training), value)
+    return context.transpose([0, 2, 1, 3]), probabilities  # [B, L, H, D]
+
+
+class MixedAttention(nn.Layer):
+    """The paper's mixed attention: H heads of self-attention beside H heads of span-based dynamic convolution."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        hidden, heads = config.hidden_size, config.heads_of_each_kind
+        width = heads * config.head_size
+        self.q_proj = Linear(config, hidden, width)
+        self.k_proj = Linear(config, hidden, width)
+        self.v_proj = Linear(config, hidden, width)
+        self.key_conv_attn_layer = SeparableConv(config, width)  # the paper's span-aware key
+        self.conv_kernel_layer = Linear(config, width, heads * config.conv_kernel_size)
+        self.conv_out_layer = Linear(config, hidden, width)  # the values that the kernels mix
+        self.out_proj = Linear(config, 2 * width, hidden)
+
+    def weights(self, norm):
+        """All weights as cpu.mixed_attention takes them; `norm` is the LayerNorm that follows."""
+        projections = self.q_proj, self.k_proj, self.v_proj, self.conv_out_layer
+        span = self.key_conv_attn_layer
+        pairs = [(part.weight, part.bias) for part in (*projections, self.conv_kernel_layer, self.out_proj, norm)]
+        query, key, value, conv_value, kernel, out, norm = pairs
+        span = span.depthwise.weight, span.pointwise.weight.squeeze(-1), span.bias
+        return *query, *key, *value, *conv_value, *span, *kernel, *out, *norm
+
+    def kernels(self, x, query, real=None):
+        """What each token weighs its neighbours with, [B, L, H, K]: positive, K of them add up to 1.
+
+        query: [B, L, H·D]; x and real: see forward.
+        """
+        local = x if real is None else x * real
+        span_key = self.key_conv_attn_layer(local)  # [B, L, H·D]
+        logits = self.conv_kernel_layer(query * span_key)  # [B, L, H·K]
+        return F.softmax(logits.reshape([0, 0, self.config.heads_of_each_kind, self.config.conv_kernel_size]), axis=-1)
+
+    def forward(self, x, mask, real, norm, return_attentions=False):
+        """The first half of a layer, with the dropout, residual and LayerNorm that end it.
+
+        Args:
+            x: [B, L, E].
+            mask: added to the scores; broadcasts to [B, H, L, L].
+            real: None, or [B, L, 1]: 1 at tokens, 0 at padding that the convolutions shall not see.
+            norm: the LayerNorm.
+
+        Returns:
+            [B, L, E] and, with `return_attentions`, the probabilities before dropout [B, H, L, L], else None.
+        """
+        config, heads, weights = self.config, self.config.heads_of_each_kind, self.weights(norm)
+        rates = config.attention_probs_dropout_prob, config.hidden_dropout_prob
+        if not return_attentions and mask.stop_gradient and on_fast_path(x, mask, *weights):
+            fast = compiled().mixed_attention.mixed_attention  # the same, in one forward and one backward
+            return fast(x, mask, real, weights, heads, config.layer_norm_eps, *rates, self.training), None
+
+        by_head = [0, 0, heads, config.head_size]  # a reshape to [B, L, H, D]
+        query, conv_value = self.q_proj(x), self.conv_out_layer(x)  # [B, L, H·D] each, like key and value
+        key, value = self.k_proj(x), self.v_proj(x)
+        conv_value = conv_value if real is None else conv_value * real
+        convolved = dynamic_conv(conv_value.reshape(by_head), self.kernels(x, query, real))  # [B, L, H, D]
+        attended, probabilities = attention(
+            query.reshape(by_head), key.reshape(by_head), value.reshape(by_head), mask, rates[0], self.training
+        )
+        mixed = paddle.concat([attended, convolved], axis=2).flatten(2)  # [B, L, 2·H·D]
+        x = functions.dropout_add_norm(
+            self.out_proj(mixed), x, norm.weight, norm.bias, config.layer_norm_eps, rates[1], self.training
+        )
+        return x, probabilities if return_attentions else None
+
+
+# ------------------------------------------------------------------------------------------------------- layer, encoder
+
+
+class ConvBertLayer(nn.Layer):
+    """Mixed attention and feed-forward, each followed by dropout, residual and LayerNorm: [B, L, E] → [B, L, E]."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        hidden, inner = config.hidden_size, config.intermediate_size
+        dense = Linear if config.num_groups == 1 else GroupedLinear
+        self.self_attn = MixedAttention(config)
+        self.norm1 = nn.LayerNorm(hidden, epsilon=config.layer_norm_eps)
+        self.linear1 = dense(config, hidden, inner)
+        self.linear2 = dense(config, inner, hidden)
+        self.norm2 = nn.LayerNorm(hidden, epsilon=config.layer_norm_eps)
+
+    def forward(self, x, mask, real=None, output_attentions=False):
+        config = self.config
+        x, probabilities = self.self_attn(x, mask, real, self.norm1, output_attentions)
+        weights = functions.FeedForwardWeights(
+            self.linear1.weight, self.linear1.bias, self.linear2.weight, self.linear2.bias, self.norm2.weight,
+            self.norm2.bias,
+        )  # fmt: skip
+        settings = config.hidden_act, config.layer_norm_eps, config.hidden_dropout_prob, self.training
+        x = functions.feed_forward(x, weights, *settings)
+        return (x, probabilities) if output_attentions else x
+
+
+class ConvBertEncoder(nn.Layer):
+    def __init__(self, config):
+        super().__init__()
+        self.layers = nn.LayerList([ConvBertLayer(config) for _ in range(config.num_hidden_layers)])
+
+
+class ConvBertPooler(nn.Layer):
+    """PaddleNLP's extra dense + tanh on the first token."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.dense = Linear(config, config.hidden_size, config.hidden_size)
+
+    def forward(self, first):
+        return F.tanh(self.dense(first))
 
 
 class BackboneOutput(NamedTuple):
@@ -95,7 +311,7 @@ class ConvBertModel(ConvBertPretrainedModel):
         x = self.embeddings(input_ids, token_type_ids, position_ids, inputs_embeds)
         if attention_mask is None:
             attention_mask = paddle.ones_like(x[:, :, 0], dtype="bool")
-        mask = _additive_mask(attention_mask, x.dtype)  # [B, 1 or H, 1 or L, L]
+        mask = additive_mask(attention_mask, x.dtype)  # [B, 1 or H, 1 or L, L]
         real = None
         if self.config.mask_conv_padding:  # a token is padding when nothing may attend to it
             real = (mask > MASKED / 2).any(axis=[1, 2]).astype(x.dtype).unsqueeze(-1)  # [B, L, 1]
@@ -119,29 +335,7 @@ class ConvBertModel(ConvBertPretrainedModel):
         )
 
 
-MASKED = -1e4  # added to a score: exp() of it is 0 in float32, and it still fits into float16
-
-
-def _additive_mask(mask, dtype):
-    """A mask of any documented form → what is added to the scores, [B, 1 or H, 1 or L, L], never below 2 · MASKED."""
-    if mask.ndim not in (2, 3, 4):
-        raise ValueError(f"attention_mask has shape {mask.shape}; 2, 3 or 4 dimensions are understood")
-    if mask.dtype in (paddle.float16, paddle.bfloat16, paddle.float32, paddle.float64):
-        mask = mask.astype(dtype).clip(min=2 * MASKED)  # so that a row of -inf stays finite
-    else:
-        mask = (1.0 - mask.astype(dtype)) * MASKED
-    if mask.ndim == 2:
-        return mask.unsqueeze([1, 2])
-    return mask.unsqueeze(1) if mask.ndim == 3 else mask
-
-
-def cross_entropy(logits, labels):
-    """Mean cross entropy of logits [..., N] and int labels [...]; labels of -100 don't count.
-
-    (Paddle's own mean divides by all labels, the ignored ones included; without any that counts it is 0.)
-    """
-    losses = F.cross_entropy(logits, labels.unsqueeze(-1), reduction="none").squeeze(-1)
-    return losses.sum() / (labels != -100).astype(losses.dtype).sum().clip(min=1.0)
+# ---------------------------------------------------------------------------------------------------------------- heads
 
 
 class _Head(ConvBertPretrainedModel):
@@ -185,7 +379,7 @@ class ConvBertClassificationHead(nn.Layer):
     def __init__(self, config, dropout):
         super().__init__()
         self.dropout = dropout
-        self.activation = ops.ACTIVATIONS[config.hidden_act]
+        self.activation = ACTIVATIONS[config.hidden_act]
         if config.classifier != "linear":
             self.dense = Linear(config, config.hidden_size, config.hidden_size)
         self.out_proj = Linear(config, config.hidden_size, config.num_labels, XavierUniform())
@@ -284,12 +478,12 @@ class ConvBertGeneratorPredictions(nn.Layer):
     def __init__(self, config):
         super().__init__()
         self.dense = Linear(config, config.hidden_size, config.embedding_size)
-        self.activation = ops.ACTIVATIONS[config.hidden_act]
+        self.activation = ACTIVATIONS[config.hidden_act]
         self.layer_norm = nn.LayerNorm(config.embedding_size, epsilon=config.layer_norm_eps)
 
     def forward(self, hidden):
         norm = self.layer_norm
-        return ops.layer_norm(self.activation(self.dense(hidden)), norm.weight, norm.bias, norm._epsilon)
+        return functions.layer_norm(self.activation(self.dense(hidden)), norm.weight, norm.bias, norm._epsilon)
 
 
 class ConvBertGenerator(_Head):
@@ -310,10 +504,10 @@ class ConvBertGenerator(_Head):
         return paddle.matmul(x, words, transpose_y=True) + self.generator_lm_head_bias
 
     def fill(self, hidden, originals, draws=None):
-        """Fills masked positions with hidden states [N, E]: ops.language_model's loss, likeliest and drawn words."""
+        """Fills masked positions with hidden states [N, E]: see functions.language_model."""
         words = self.get_input_embeddings().weight
         draws = paddle.rand([hidden.shape[0]]) if draws is None else draws
-        return ops.language_model(
+        return functions.language_model(
             self.generator_predictions(hidden), words, self.generator_lm_head_bias, originals, draws
         )
 
@@ -332,7 +526,7 @@ class ConvBertDiscriminatorPredictions(nn.Layer):
     def __init__(self, config):
         super().__init__()
         self.dense = Linear(config, config.hidden_size, config.hidden_size)
-        self.activation = ops.ACTIVATIONS[config.hidden_act]
+        self.activation = ACTIVATIONS[config.hidden_act]
         self.dense_prediction = Linear(config, config.hidden_size, 1, XavierUniform())
 
     def forward(self, hidden):
@@ -353,6 +547,9 @@ class ConvBertDiscriminator(_Head):
         counts = (labels != -100).astype(logits.dtype)
         losses = F.binary_cross_entropy_with_logits(logits, labels.astype(logits.dtype) * counts, reduction="none")
         return (losses * counts).sum() / counts.sum().clip(min=1.0)
+
+
+# --------------------------------------------------------------------------------------------------- joint pre-training
 
 
 class PretrainingOutput(NamedTuple):
@@ -418,7 +615,7 @@ class ConvBertForPretraining(ConvBertPretrainedModel):
             input_ids: int [B, L], with the masked positions already masked.
             labels: int [B, L]; the original at masked positions, -100 elsewhere. The rest: ConvBertModel.forward.
             draws: [N], one number from [0, 1) for each masked position, which decide what the generator puts there
-                (ops.language_model); left out: drawn anew.
+                (functions.language_model); left out: drawn anew.
 
         Returns:
             A PretrainingOutput; without labels, what the discriminator says of `input_ids` as they are.

@@ -8,6 +8,8 @@ Files: .csv, .tsv and .jsonl with columns as for run_glue.py; any other, and sta
 separated by a tab. Answers are JSON lines, or CSV for a file of that name, in the order of the texts.
 """
 
+import runtime  # noqa: F401  (before Paddle)
+
 import contextlib
 import csv
 import io
@@ -15,110 +17,16 @@ import json
 import sys
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
-import classifiers
-import programs
-import runtime  # noqa: F401  (before Paddle)
-from checkpoint_files import InputError, atomic_file, read_json, shipped
-from classifiers import EncodedTexts, load_classifier, load_tokenizer, stored_labels
-from command_line import ArgumentParser, script
-from glue_tasks import Example, Task
-from labelled_files import find_texts, read_rows
+from files.atomic import atomic_file
+from files.errors import InputError
+from flags.command_line import ArgumentParser, script
+from serving.predictor import make_predictor
+from tasks import programs
+from tasks.labelled_files import find_texts, read_rows
 
 TABLES = (".csv", ".tsv", ".jsonl", ".json")
 CHUNK = 4096  # texts that are read, sorted by length and answered at a time
-
-
-class Prediction(NamedTuple):
-    label: str | None  # the likeliest; None for a regression
-    probabilities: dict | None  # label → probability, in the order of the classes
-    score: float | None  # a regression's number
-
-
-def make_predictor(args, engine="auto"):
-    """The Predictor that a script's flags ask for."""
-    from precision import choose_precision
-    from training import choose_device
-
-    device = choose_device(args.device)
-    precision = choose_precision(args.amp, args.amp_dtype, device, stored_model_type(shipped(args.model)))
-    return Predictor(args.model, args.max_seq_length, args.batch_size, precision, engine)
-
-
-def stored_model_type(folder):
-    """One of classifiers.MODEL_TYPES. Raises InputError."""
-    if not Path(folder).is_dir():
-        raise InputError(f"{folder}: no such folder; run_glue.py makes one")
-    model_type = read_json(Path(folder) / "config.json").get("model_type", "convbert")
-    if model_type not in classifiers.MODEL_TYPES:
-        known = ", ".join(classifiers.MODEL_TYPES)
-        raise InputError(f"{folder}/config.json: a {model_type} model; known are {known}")
-    return model_type
-
-
-class Predictor:
-    """A fine-tuned folder, or a program that export.py made of one, ready to answer.
-
-    Args:
-        folder: as run_glue.py, export.py, `save_pretrained` or Hugging Face made it.
-        max_seq_length: longer texts are cut to this many tokens.
-        precision: a precision.Precision; None: float32. Not for programs.
-        engine: "auto", or a name of programs.ENGINES, which the folder must be for.
-
-    Raises:
-        InputError: no folder with weights or a program, vocabulary and a classifier.
-    """
-
-    def __init__(self, folder, max_seq_length=128, batch_size=32, precision=None, engine="auto"):
-        from convert import resolve
-        from precision import Precision
-
-        folder = shipped(folder)
-        self.model_type = stored_model_type(folder)
-        note = programs.program_note(folder)
-        own = note["engine"] if note else "dynamic"
-        if engine not in ("auto", own):
-            hint = "it holds a program for " + own if note else "export.py makes such a program"
-            raise InputError(f"{folder}: not for --engine {engine}; {hint}")
-        source = str(folder)
-        if self.model_type == "convbert" and not note:
-            source = resolve(source)
-        count, names = stored_labels(source)
-        labels = () if count == 1 else tuple(names or (f"LABEL_{index}" for index in range(count)))
-        self.task = Task(str(folder), "", ("text",), "label", labels, "", ())
-        self.tokenizer = load_tokenizer(self.model_type, source)
-        if note:
-            self.engine, longest = programs.ENGINES[own](folder), note["max_seq_length"]
-        else:
-            model = load_classifier(self.model_type, source, self.task, self.tokenizer, "nothing")
-            self.engine, longest = (
-                programs.Dynamic(model, precision or Precision()),
-                model.config.max_position_embeddings,
-            )
-        self.batch_size, self.max_seq_length = batch_size, min(max_seq_length, longest)
-
-    def logits(self, texts, pairs=None):
-        """float32 [N, num_labels]; batches are of texts of similar length."""
-        from training import batches_by_length
-
-        examples = [Example(text, pair, None) for text, pair in zip(texts, pairs or [None] * len(texts), strict=True)]
-        encoded = EncodedTexts(self.tokenizer, examples, self.max_seq_length)
-        batches = batches_by_length(encoded.lengths, self.batch_size)
-        return classifiers.predict_logits(self.engine, encoded, batches, self.task.num_labels)
-
-    def __call__(self, texts, pairs=None):
-        """One Prediction for each of the texts, or for each of the pairs of texts."""
-        if not texts:
-            return []
-        logits = self.logits(texts, pairs)
-        if self.task.is_regression:
-            return [Prediction(None, None, float(value)) for value in logits[:, 0]]
-        chances = classifiers.probabilities(logits)
-        labels = self.task.labels
-        return [
-            Prediction(labels[row.argmax()], dict(zip(labels, map(float, row), strict=True)), None) for row in chances
-        ]
 
 
 # ------------------------------------------------------------------------------------------------------ texts, answers
@@ -231,8 +139,7 @@ def main(argv=None):
     args = parse_args(argv)
     predictor = make_predictor(args, args.engine)
     if args.explain:
-        from explanation import explain
-        from figures import draw_explanation
+        from serving.explanation import draw_explanation, explain
 
         pair = args.text_pair[0] if args.text_pair else None
         draw_explanation(explain(predictor, args.texts[0], pair, args.layer), args.explain)

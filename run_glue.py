@@ -8,6 +8,8 @@ newest with all that `--resume` needs in `last/` below it, the figures in `resul
 Paddle and what needs it are imported inside functions: `--help` and a wrong flag answer at once.
 """
 
+import runtime  # noqa: F401  (before Paddle)
+
 import argparse
 import functools
 import math
@@ -16,11 +18,18 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import runtime  # noqa: F401  (before Paddle)
-from checkpoint_files import InputError, write_json
-from classifiers import MODEL_TYPES, EncodedTexts, enable_recompute, load_classifier, load_tokenizer, stored_labels
-from command_line import ArgumentParser, script
-from glue_tasks import DIAGNOSTIC, TASKS, Example, find_task, has_split, read_examples
+from files.errors import InputError
+from files.json_files import write_json
+from flags.command_line import ArgumentParser, script
+from tasks.classifiers import (
+    MODEL_TYPES,
+    EncodedTexts,
+    enable_recompute,
+    load_classifier,
+    load_tokenizer,
+    stored_labels,
+)
+from tasks.glue import DIAGNOSTIC, TASKS, Example, find_task, has_split, read_examples
 
 SCHEDULES = ("linear", "cosine", "constant")
 
@@ -109,7 +118,7 @@ def parse_args(argv):
     parser = make_parser()
     args = parser.parse_args(argv)
     if args.recipe:
-        from recipe import paper_settings
+        from tasks.recipe import paper_settings
 
         task_name = find_task(args.task_name).name if args.task_name else None
         parser.set_defaults(**paper_settings(task_name, args.init_from or args.model_name_or_path))
@@ -144,7 +153,7 @@ def find_data(args, source):
         def read(split):
             return read_examples(task, split, args.data_dir)
     else:
-        from labelled_files import examples, own_task, read_rows
+        from tasks.labelled_files import examples, own_task, read_rows
 
         rows = functools.cache(read_rows)
         first = args.train_file or args.validation_file
@@ -202,7 +211,7 @@ def backward(run, texts, batch, step):
     import paddle
     import paddle.nn.functional as F
 
-    from training import seed_step, weighted_pieces
+    from training.order import seed_step, weighted_pieces
 
     seed_step(run.args.seed, step, run.processes.rank)
     total = 0.0
@@ -225,9 +234,12 @@ def train(run, texts, dev, last=None):
 
     Returns the run's state: step, what was logged, every evaluation, the best one's step and score, seconds spent.
     """
-    from checkpoints import load_state
-    from figures import draw_curves
-    from training import Curves, adamw, is_number, learning_rates, log, progress, shuffled_batches
+    from training.curves import Curves, draw_curves
+    from training.log import log, progress
+    from training.loop import is_number
+    from training.optimizer import adamw, learning_rates
+    from training.order import shuffled_batches
+    from training.run_folder import load_state
 
     args, model, writes = run.args, run.model, run.processes.writes
     batch_size = args.batch_size * args.gradient_accumulation_steps * run.processes.count
@@ -253,7 +265,7 @@ def train(run, texts, dev, last=None):
 
     model.train()
     bar = progress(total_steps, state["step"], shown=writes)
-    draw = functools.partial(draw_curves, run.task, state, run.output / "curves.png")
+    draw = functools.partial(draw_curves, run.task.name, state, run.output / "curves.png")
     curves = Curves(args.visualdl_dir, draw) if writes else Curves()
     logged_step, clock = state["step"], time.time()  # of the last log line; time spent on evaluation does not count
     for step in range(state["step"] + 1, total_steps + 1):
@@ -298,7 +310,7 @@ def train(run, texts, dev, last=None):
 
 def evaluate_and_save(run, dev, state, optimizer, curves):
     """Evaluates, adds that to `state`, and writes the model if it is the best so far, `last/` and the pictures."""
-    from checkpoints import save_last
+    from training.run_folder import save_last
 
     results, logits, score = evaluate_dev(run, dev)
     for split, scores in results.items():
@@ -319,15 +331,15 @@ def evaluate_and_save(run, dev, state, optimizer, curves):
 
 def evaluate_dev(run, dev):
     """→ split → loss and scores; split → logits; the number by which models are compared."""
-    from evaluation import evaluate, main_score
+    from tasks.evaluation import evaluate, main_score
 
     results, logits = evaluate(run.model, run.task, dev, run.args.batch_size, run.precision, run.processes)
     return results, logits, main_score(run.task, results)
 
 
 def write_dev_reports(run, dev, logits):
-    from evaluation import write_mistakes
-    from figures import draw_confusion
+    from tasks.confusion import draw_confusion
+    from tasks.evaluation import write_mistakes
 
     write_mistakes(run.output / "predictions_dev.tsv", run.task, dev, logits)
     draw_confusion(run.task, dev, logits, run.output / "confusion.png")
@@ -335,9 +347,9 @@ def write_dev_reports(run, dev, logits):
 
 def predict_tests(run, tests):
     """Writes a file of predictions for each of the test sets, list of (name, task, examples)."""
-    import classifiers
-    from evaluation import all_logits
-    from leaderboard import write_predictions
+    from tasks import classifiers
+    from tasks.evaluation import all_logits
+    from tasks.leaderboard import write_predictions
 
     folder = run.output / "predictions"
     for name, task, examples in tests:
@@ -351,11 +363,12 @@ def predict_tests(run, tests):
 
 
 def run_all(args, processes):
-    from checkpoints import prepare_output
-    from convert import fetch, resolve
-    from evaluation import DevSplit
-    from precision import choose_precision
-    from training import run_facts
+    from conversion.sources import resolve
+    from files.downloads import fetch
+    from tasks.evaluation import DevSplit
+    from training.facts import run_facts
+    from training.precision import choose_precision
+    from training.run_folder import prepare_output
 
     precision = choose_precision(args.amp, args.amp_dtype, args.device, args.model_type)
     source = args.init_from or args.model_name_or_path
@@ -424,8 +437,8 @@ def main(argv=None):
 
     import paddle
 
-    from processes import Processes, launch_on_all_gpus
-    from training import choose_device
+    from training.device import choose_device
+    from training.processes import Processes, launch_on_all_gpus
 
     launch_on_all_gpus(args.device)
     args.device = choose_device(args.device, args.verbose)

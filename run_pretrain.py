@@ -9,6 +9,8 @@ that `--resume` needs.
 Paddle and what needs it are imported inside functions: `--help` and a wrong flag answer at once.
 """
 
+import runtime  # noqa: F401  (before Paddle)
+
 import argparse
 import functools
 import math
@@ -20,10 +22,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import runtime  # noqa: F401  (before Paddle)
-from checkpoint_files import InputError, write_json
-from command_line import ArgumentParser, script
-from configuration import PRESETS, ConvBertConfig
+from files.errors import InputError
+from files.json_files import write_json
+from flags.command_line import ArgumentParser, script
+from layers.configuration import PRESETS, ConvBertConfig
 
 LONGEST_WARMUP = 10_000  # steps, when --warmup_steps is left out
 RATES = {"convbert-tiny": 1e-3, "convbert-small": 3e-4, "convbert-medium-small": 5e-4, "convbert-base": 2e-4}
@@ -141,7 +143,7 @@ def parse_args(argv):
 
 
 def choose_tokenizer(args, source):
-    from classifiers import load_tokenizer
+    from tasks.classifiers import load_tokenizer
     from tokenizer import ConvBertTokenizer
 
     if args.vocab_file:
@@ -202,7 +204,7 @@ def build_model(args, source, tokenizer, weights):
 
 def find_generator(source):
     """The folder of the generator that belongs to the discriminator in a folder; None if it isn't there."""
-    from checkpoint_files import read_json
+    from files.json_files import read_json
 
     source = Path(source).resolve()
     if "generator_config" in read_json(source / "config.json"):
@@ -236,7 +238,7 @@ class Run(NamedTuple):
 
     def save_parts(self):
         """The models that people use, each in a folder of its own."""
-        from checkpoint_files import atomic_folder
+        from files.atomic import atomic_folder
 
         for name, part in self.objective.parts().items():
             with atomic_folder(self.output / name) as folder:
@@ -246,7 +248,7 @@ class Run(NamedTuple):
 
 def backward(run, numbers, step):
     """Gradients of the loss of a step's examples, averaged over all processes. → loss and sums, the same in each."""
-    from training import seed_step
+    from training.order import seed_step
 
     objective, processes, size = run.objective, run.processes, run.args.train_batch_size
     seed_step(run.args.seed, step, processes.rank)
@@ -282,10 +284,13 @@ def evaluate(run):
 
 def train(run, last=None):
     """The loop, from the start or from the folder `last` of a stopped run. Returns the run's state."""
-    from checkpoints import load_state
-    from figures import draw_pretraining
-    from pretraining_data import shuffled
-    from training import Curves, adamw, is_number, learning_rates, log, progress
+    from pretraining.curves import draw_pretraining
+    from pretraining.segments import shuffled
+    from training.curves import Curves
+    from training.log import log, progress
+    from training.loop import is_number
+    from training.optimizer import adamw, learning_rates
+    from training.run_folder import load_state
 
     args, model, writes = run.args, run.model, run.processes.writes
     batch_size = args.train_batch_size * args.gradient_accumulation_steps * run.processes.count
@@ -362,8 +367,8 @@ def _words(found):
 
 
 def evaluate_and_save(run, state, optimizer, curves):
-    from checkpoints import save_last
-    from training import log
+    from training.log import log
+    from training.run_folder import save_last
 
     started = time.time()
     if len(run.held_out):
@@ -383,19 +388,20 @@ def evaluate_and_save(run, state, optimizer, curves):
 
 def read_segments(args, tokenizer, store):
     """The examples to learn from, and those that are held out; what the folder `store` lacks of them is made."""
-    from pretraining_data import Segments
-    from token_store import prepare
+    from pretraining.segments import Segments
+    from pretraining.token_store import prepare
 
     tokens = prepare(args.input_dir, tokenizer, store)
     return [Segments(tokens, tokenizer, args.max_seq_length, args.validation_share, held) for held in (False, True)]
 
 
 def run_all(args, processes):
-    from checkpoints import prepare_output
-    from convert import fetch, resolve
-    from objective import Objective
-    from precision import choose_precision
-    from training import run_facts
+    from conversion.sources import resolve
+    from files.downloads import fetch
+    from pretraining.objective import Objective
+    from training.facts import run_facts
+    from training.precision import choose_precision
+    from training.run_folder import prepare_output
 
     precision = choose_precision(args.amp, args.amp_dtype, args.device)
     source = args.model_name_or_path
@@ -444,8 +450,8 @@ def main(argv=None):
 
     import paddle
 
-    from processes import Processes, launch_on_all_gpus
-    from training import choose_device
+    from training.device import choose_device
+    from training.processes import Processes, launch_on_all_gpus
 
     launch_on_all_gpus(args.device)
     args.device = choose_device(args.device, args.verbose)

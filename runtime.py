@@ -10,7 +10,6 @@ import importlib.abc
 import importlib.util
 import math
 import os
-import platform
 import sys
 import warnings
 from pathlib import Path
@@ -26,11 +25,6 @@ def processor():
         return {}
     fields = (line.partition(":") for line in first.splitlines())
     return {name.strip(): value.strip() for name, _, value in fields}
-
-
-def processor_name():
-    """The processor as its maker calls it, as far as the system tells."""
-    return processor().get("model name") or platform.processor() or platform.machine()
 
 
 def cores():
@@ -165,26 +159,3 @@ def summary():
 
 
 # ------------------------------------------------------------------------------------------------------------- devices
-
-
-def devices():
-    """The devices of this Paddle: "cpu", and "gpu:N" or "xpu:N" where it has them."""
-    import paddle
-
-    found = ["cpu"]
-    if paddle.is_compiled_with_cuda():
-        found += [f"gpu:{index}" for index in range(paddle.device.cuda.device_count())]
-    if paddle.is_compiled_with_xpu():
-        found += [f"xpu:{index}" for index in range(paddle.device.xpu.device_count())]
-    return found
-
-
-def find_device(asked=None):
-    """The full name of the device `asked` for ("gpu", "gpu:1", "cpu", "xpu"), or None where it is absent.
-
-    Left out: the first GPU, else the CPU.
-    """
-    found = devices()
-    if asked is None:
-        return next((device for device in found if device.startswith("gpu")), "cpu")
-    return next((device for device in found if asked.lower() in (device, device.partition(":")[0])), None)

@@ -7,6 +7,8 @@
 with one, `/health` says whether it is up, `/docs` lists all of it. One request is computed at a time; the others wait.
 """
 
+import runtime  # noqa: F401  (before Paddle)
+
 import asyncio
 import contextlib
 import io
@@ -16,12 +18,11 @@ import sys
 import threading
 from pathlib import Path
 
-import runtime  # noqa: F401  (before Paddle)
-from checkpoint_files import InputError
-from command_line import ArgumentParser, script
-from predict import make_predictor
+from files.errors import InputError
+from flags.command_line import ArgumentParser, script
+from serving.predictor import make_predictor
 
-PAGE = Path(__file__).with_name("page.html")
+PAGE = Path(__file__).parent / "serving" / "page.html"
 MOST_BYTES = 2**20  # of a request's body
 MOST_TEXTS, LONGEST_TEXT = 1000, 100_000  # of a request; characters
 BODY_SECONDS = 20  # within which a body must have come
@@ -111,8 +112,7 @@ def make_app(predictor):
     from fastapi.staticfiles import StaticFiles
     from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-    from explanation import explain
-    from figures import draw_explanation
+    from serving.explanation import draw_explanation, explain
 
     text_type = Annotated[str, Field(max_length=LONGEST_TEXT)]
     texts_type = text_type | Annotated[list[text_type], Field(max_length=MOST_TEXTS)]

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
-from checkpoint_files import InputError
-from command_line import ArgumentParser, script
-from tokenizer_files import read_tokenizer, write_tokenizer
-from vocabulary import SPECIAL_TOKENS, bert_normalizer, read_vocabulary, save_vocabulary, train_vocabulary
+from files.errors import InputError
+from flags.command_line import ArgumentParser, script
+from text.tokenizer_files import read_tokenizer, write_tokenizer
+from text.vocabulary import SPECIAL_TOKENS, bert_normalizer, read_vocabulary, save_vocabulary, train_vocabulary
 
 CLEAN_UP = {" .": ".", " ?": "?", " !": "!", " ,": ",", " ' ": "'"}
 CLEAN_UP |= {f" {ending}": ending for ending in ("n't", "'m", "'s", "'ve", "'re")}

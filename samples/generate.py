@@ -15,9 +15,9 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import grammar
-
 from command_line import ArgumentParser, script
 from glue_tasks import DIAGNOSTIC, TASKS
+
 from tokenizer import save_vocabulary, train_vocabulary
 
 SEED = "ConvBERT samples 1"

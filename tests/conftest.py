@@ -1,11 +1,11 @@
+import runtime  # noqa: F401  (before Paddle)
+
 import importlib.util
 import os
 import re
 from pathlib import Path
 
 import pytest
-
-import runtime  # noqa: F401  (before Paddle)
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach a hub
 

@@ -14,7 +14,7 @@ from conftest import ROOT
 import glue_sweep
 import predict
 import run_glue
-from configuration import ConvBertConfig
+from layers.configuration import ConvBertConfig
 from modeling import ConvBertForSequenceClassification
 
 SIZES = dict(

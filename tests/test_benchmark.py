@@ -7,11 +7,11 @@ import pytest
 from conftest import ROOT, needs
 
 import benchmark
-import figures
-from checkpoint_files import InputError
-from configuration import ConvBertConfig
-from onednn import has_bfloat16
-from peer_process import PeerProcess
+from comparison.peer_process import PeerProcess
+from comparison.speed import as_markdown, draw_speed, matrix_flops, pretraining_flops
+from cpu.machine import has_bfloat16
+from files.errors import InputError
+from layers.configuration import ConvBertConfig
 
 
 def test_matrix_flops_are_those_of_every_product():
@@ -38,14 +38,14 @@ def test_matrix_flops_are_those_of_every_product():
         patch.setattr("ops.F.linear", lambda x, w, b: count(linear(x, w, b), x.shape[-1]))
         patch.setattr("ops.paddle.matmul", lambda x, y, **k: count(matmul(x, y, **k), x.shape[-1]))
         model(paddle.ones([2, 7], "int64"))
-    assert counted == benchmark.matrix_flops(config, 2, 7)
+    assert counted == matrix_flops(config, 2, 7)
 
 
 def test_pretraining_flops_are_those_of_every_product(monkeypatch):
     import paddle
 
+    from comparison.peers import masked_batch
     from modeling import ConvBertForPretraining
-    from peers import masked_batch
 
     counted = 0
 
@@ -64,12 +64,12 @@ def test_pretraining_flops_are_those_of_every_product(monkeypatch):
     ids, labels = masked_batch(config, 3, 32)
     assert (labels != -100).sum(axis=1).tolist() == [4, 4, 4]
     model(paddle.to_tensor(ids), labels=paddle.to_tensor(labels))
-    assert counted == benchmark.pretraining_flops(config, generator, 3, 32)
+    assert counted == pretraining_flops(config, generator, 3, 32)
 
 
 def test_groups_save_products():
     settings = dict(hidden_size=24, num_attention_heads=4, intermediate_size=48, num_hidden_layers=1, embedding_size=24)
-    one, two = (benchmark.matrix_flops(ConvBertConfig(**settings, num_groups=g), 1, 10) for g in (1, 2))
+    one, two = (matrix_flops(ConvBertConfig(**settings, num_groups=g), 1, 10) for g in (1, 2))
     assert one - two == 2 * 10 * 24 * 48  # half of the feed-forward's two products
 
 
@@ -93,7 +93,7 @@ FIGURES = {
 
 
 def test_the_table():
-    lines = benchmark.table(FIGURES).splitlines()
+    lines = as_markdown(FIGURES).splitlines()
     assert lines[0] == "a processor, 2 cores; matrix products: 300 GFLOP/s float32"
     columns = "s per step | tokens/s | peak MB | × floor | ours is faster | ours-bf16 is faster |"
     assert f"| train, convbert-small, 32 × 128 | {columns}" in lines
@@ -107,7 +107,7 @@ def test_the_table():
 def test_the_chart(tmp_path):
     from matplotlib import pyplot
 
-    figures.draw_speed(FIGURES, tmp_path / "speed.png")
+    draw_speed(FIGURES, tmp_path / "speed.png")
     picture = pyplot.imread(tmp_path / "speed.png")
     green = np.abs(picture[..., :3] - np.array([0x0B, 0x6E, 0x4F]) / 255).max(-1) < 0.02
     assert green.sum() > 1000  # our bars
@@ -153,7 +153,7 @@ def test_a_run(tmp_path):
     for figure in written["runs"]:
         assert 0 < figure["min_s"] <= figure["median_s"]
         assert figure["rss_mb"] > 50
-    assert done.stdout.strip() == benchmark.table(written)
+    assert done.stdout.strip() == as_markdown(written)
 
 
 @pytest.mark.slow

@@ -7,19 +7,18 @@ import paddle
 import pytest
 from conftest import needs
 
-import checkpoint_formats
 import compare
-import golden_outputs
-import layers
 import modeling
-import ops
-import parity
-import weight_names
-from checkpoint_files import read_json, read_weights
-from hugging_face_reference import HuggingFace
-from model_pairs import LIBRARIES, Subject, random_subject
+from comparison import golden_outputs, parity
+from comparison.hugging_face_reference import HuggingFace
+from comparison.model_pairs import LIBRARIES, Subject, random_subject
+from comparison.references import Ours
+from conversion import formats, weight_names
+from files.json_files import read_json
+from files.weights import read_weights
+from layers.dense import Linear
+from layers.functions import ACTIVATIONS
 from modeling import ConvBertConfig
-from references import Ours
 
 SETTINGS = dict(  # wide enough for a GELU by tanh to show
     vocab_size=3000, embedding_size=128, hidden_size=192, num_hidden_layers=3, num_attention_heads=4,
@@ -138,10 +137,10 @@ MUTATIONS = {
     ),
     "its taps reversed": wrapped(ops, "dynamic_conv", lambda f, values, logits: f(values, logits.flip(-1))),
     "the mask off by one": wrapped(modeling, "_additive_mask", lambda f, *inputs: paddle.roll(f(*inputs), 1, axis=-1)),
-    "GELU by tanh": lambda monkeypatch: monkeypatch.setitem(ops.ACTIVATIONS, "gelu", ops.ACTIVATIONS["gelu_new"]),
+    "GELU by tanh": lambda monkeypatch: monkeypatch.setitem(ACTIVATIONS, "gelu", ACTIVATIONS["gelu_new"]),
     "LayerNorm's epsilon 1e-5": wrapped(ops, "layer_norm", lambda f, x, weight, bias, _: f(x, weight, bias, 1e-5)),
     "groups swapped": with_weights("feed_forward", inner=lambda w: w.inner.flip(0)),
-    "no bias in the embeddings' projection": wrapped(layers.Linear, "forward", without_projection_bias),
+    "no bias in the embeddings' projection": wrapped(Linear, "forward", without_projection_bias),
 }  # fmt: skip
 
 
@@ -353,7 +352,7 @@ def test_golden_outputs_pin_a_checkpoint(tmp_path, capsys, one_line, monkeypatch
         monkeypatch.setenv("CONVBERT_KERNELS", kernels)
         assert compare.main(command) == 0
         assert "| golden | 5 |" in capsys.readouterr().out  # embeddings, three layers, logits
-    monkeypatch.setitem(ops.ACTIVATIONS, "gelu", ops.ACTIVATIONS["relu"])
+    monkeypatch.setitem(ACTIVATIONS, "gelu", ACTIVATIONS["relu"])
     assert compare.main(command) == 1
     assert "first golden, layer 0: " in capsys.readouterr().err
     monkeypatch.undo()
@@ -380,7 +379,7 @@ def test_every_library_says_what_it_cannot_hold():
     for name in LIBRARIES:
         assert LIBRARIES[name].obstacle(ConvBertConfig(**SETTINGS, classifier="linear"), CLASSIFIER)
         assert LIBRARIES[name].obstacle(ConvBertConfig(**SETTINGS, mask_conv_padding=True), "ConvBertModel")
-    assert checkpoint_formats.hugging_face_obstacle(ConvBertConfig(**SETTINGS), "ConvBertDiscriminator") is None
+    assert formats.hugging_face_obstacle(ConvBertConfig(**SETTINGS), "ConvBertDiscriminator") is None
 
 
 @needs_hugging_face

@@ -11,9 +11,13 @@ from conftest import ROOT, Malicious, needs
 
 import convert
 import modeling
-import parity
-import weight_names
-from checkpoint_files import InputError, read_json, read_weights, write_json, write_safetensors
+from comparison import parity
+from conversion import weight_names
+from conversion.formats import convert
+from conversion.sources import resolve
+from files.errors import InputError
+from files.json_files import read_json, write_json
+from files.weights import read_weights, write_safetensors
 from tokenizer import ConvBertTokenizer
 
 torch_needed = needs("torch", "transformers")
@@ -95,13 +99,13 @@ def test_every_head_gives_the_same_numbers_and_comes_back_bit_for_bit(tmp_path, 
     changes = {"num_labels": 2} if head == "ForQuestionAnswering" else {}
     theirs = reference(head, num_groups=groups, summary_type="first", **changes)
     theirs.save_pretrained(tmp_path / "hf")
-    architecture = convert.convert(tmp_path / "hf", tmp_path / "ours")
+    architecture = convert(tmp_path / "hf", tmp_path / "ours")
     assert architecture == HEADS[head]
     ours = getattr(modeling, architecture).from_pretrained(tmp_path / "ours")
     assert read_json(tmp_path / "ours/config.json")["architectures"] == [architecture]
     for expected, found in zip(*outputs(theirs, ours), strict=True):
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
-    assert convert.convert(tmp_path / "ours", tmp_path / "back", to="hf") == architecture
+    assert convert(tmp_path / "ours", tmp_path / "back", to="hf") == architecture
     same_weights(tmp_path / "hf", tmp_path / "back")
     for expected, found in zip(*outputs(type(theirs).from_pretrained(tmp_path / "back"), ours), strict=True):
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
@@ -114,8 +118,8 @@ def test_ours_comes_back_bit_for_bit(tmp_path, head, embedding):
     labels = {} if head == "ConvBertForQuestionAnswering" else {"label_names": ["no", "yes", "perhaps"]}
     kept = config(embedding_size=embedding, num_labels=len(labels.get("label_names", "ab")), **labels)
     disturbed(head, kept).save_pretrained(tmp_path / "ours")
-    assert convert.convert(tmp_path / "ours", tmp_path / "hf", to="hf") == head
-    assert convert.convert(tmp_path / "hf", tmp_path / "back") == head
+    assert convert(tmp_path / "ours", tmp_path / "hf", to="hf") == head
+    assert convert(tmp_path / "hf", tmp_path / "back") == head
     same_weights(tmp_path / "ours", tmp_path / "back")
     assert read_json(tmp_path / "ours/config.json") == read_json(tmp_path / "back/config.json")
 
@@ -126,7 +130,7 @@ def test_a_discriminator_is_a_hugging_face_encoder_with_electra_s_names(tmp_path
 
     ours = disturbed("ConvBertDiscriminator", config())
     ours.save_pretrained(tmp_path / "ours")
-    convert.convert(tmp_path / "ours", tmp_path / "hf", to="hf")
+    convert(tmp_path / "ours", tmp_path / "hf", to="hf")
     extra = {name for name in read_weights(tmp_path / "hf") if not name.startswith(("embeddings", "encoder."))}
     assert extra == {
         f"discriminator_predictions.{part}" for part in
@@ -145,7 +149,7 @@ def test_what_hugging_face_is_told_makes_it_compute_the_same(tmp_path):
 
     ours = disturbed("ConvBertForMultipleChoice", config(hidden_dropout_prob=0.3, layer_norm_eps=1e-3))
     ours.save_pretrained(tmp_path / "ours")
-    convert.convert(tmp_path / "ours", tmp_path / "hf", to="hf")
+    convert(tmp_path / "ours", tmp_path / "hf", to="hf")
     theirs = transformers.ConvBertForMultipleChoice.from_pretrained(tmp_path / "hf").eval()
     assert theirs.config.hidden_dropout_prob == 0.3
     assert theirs.config.architectures == ["ConvBertForMultipleChoice"]
@@ -160,7 +164,7 @@ def test_half_precision_sources(tmp_path, dtype):
 
     theirs = reference().to(getattr(torch, dtype))
     theirs.save_pretrained(tmp_path / "hf")
-    convert.convert(tmp_path / "hf", tmp_path / "ours")
+    convert(tmp_path / "hf", tmp_path / "ours")
     ours = modeling.ConvBertModel.from_pretrained(tmp_path / "ours")
     for expected, found in zip(*outputs(theirs.float(), ours), strict=True):
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
@@ -174,7 +178,7 @@ def test_pytorch_bin_sources(tmp_path):
     theirs.save_pretrained(tmp_path / "hf")
     (tmp_path / "hf/model.safetensors").unlink()
     torch.save(theirs.state_dict(), tmp_path / "hf/pytorch_model.bin")  # with the tied output embeddings
-    convert.convert(tmp_path / "hf", tmp_path / "ours")
+    convert(tmp_path / "hf", tmp_path / "ours")
     ours = modeling.ConvBertGenerator.from_pretrained(tmp_path / "ours")
     for expected, found in zip(*outputs(theirs, ours), strict=True):
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
@@ -193,13 +197,13 @@ def test_configuration_labels_and_vocabulary_come_along_both_ways(tmp_path):
     tokenizer = ConvBertTokenizer(ROOT / "samples/vocab.txt", do_lower_case=False)
     tokenizer.add_tokens(["konvolution"])
     tokenizer.save_pretrained(tmp_path / "hf")
-    convert.convert(tmp_path / "hf", tmp_path / "ours")
+    convert(tmp_path / "hf", tmp_path / "ours")
     kept = modeling.ConvBertConfig.from_pretrained(tmp_path / "ours")
     assert kept.label_names == ["no", "yes", "perhaps"]
     assert (kept.layer_norm_eps, kept.hidden_dropout_prob, kept.hidden_act) == (1e-7, 0.3, "relu")
     assert (kept.classifier_dropout, kept.problem_type) == (0.2, "multi_label_classification")
     assert kept.pad_token_id == 0  # the vocabulary's, not Hugging Face's default
-    convert.convert(tmp_path / "ours", tmp_path / "back", to="hf")
+    convert(tmp_path / "ours", tmp_path / "back", to="hf")
     back = transformers.ConvBertConfig.from_pretrained(tmp_path / "back")
     assert back.id2label == {0: "no", 1: "yes", 2: "perhaps"}
     assert (back.layer_norm_eps, back.hidden_act, back.problem_type) == (1e-7, "relu", "multi_label_classification")
@@ -219,7 +223,7 @@ def test_a_joint_checkpoint_becomes_two_folders(tmp_path):
     joint = disturbed("ConvBertForPretraining", config(), config(hidden_size=16, intermediate_size=24))
     joint.save_pretrained(tmp_path / "ours")
     ConvBertTokenizer(ROOT / "samples/vocab.txt").save_pretrained(tmp_path / "ours")
-    assert convert.convert(tmp_path / "ours", tmp_path / "hf", to="hf") == "ConvBertForPretraining"
+    assert convert(tmp_path / "ours", tmp_path / "hf", to="hf") == "ConvBertForPretraining"
     assert sorted(path.name for path in (tmp_path / "hf").iterdir()) == ["discriminator", "generator"]
     theirs = transformers.ConvBertForMaskedLM.from_pretrained(tmp_path / "hf/generator").eval()
     for expected, found in zip(*outputs(theirs, joint.generator), strict=True):
@@ -228,7 +232,7 @@ def test_a_joint_checkpoint_becomes_two_folders(tmp_path):
     for expected, found in zip(*outputs(theirs, joint.discriminator.convbert), strict=True):
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
     for part in ("discriminator", "generator"):
-        convert.convert(tmp_path / "hf" / part, tmp_path / part)
+        convert(tmp_path / "hf" / part, tmp_path / part)
         assert (tmp_path / part / "vocab.txt").is_file()
         back = read_weights(tmp_path / part)
         for name, array in read_weights(tmp_path / "ours").items():
@@ -239,14 +243,14 @@ def test_a_joint_checkpoint_becomes_two_folders(tmp_path):
 def test_a_generator_that_hugging_face_cannot_hold_is_left_out_with_a_word(tmp_path, caplog):
     small = config(hidden_size=8, num_attention_heads=1, intermediate_size=8)
     disturbed("ConvBertForPretraining", config(), small).save_pretrained(tmp_path / "ours")
-    convert.convert(tmp_path / "ours", tmp_path / "hf", to="hf")
+    convert(tmp_path / "ours", tmp_path / "hf", to="hf")
     assert [path.name for path in (tmp_path / "hf").iterdir()] == ["discriminator"]
     assert "not the generator: 1 heads < head_ratio 2" in caplog.text
 
 
 def test_a_joint_checkpoint_stays_whole_in_our_format(tmp_path):
     disturbed("ConvBertForPretraining", config(), config(hidden_size=16)).save_pretrained(tmp_path / "a")
-    assert convert.convert(tmp_path / "a", tmp_path / "b") == "ConvBertForPretraining"
+    assert convert(tmp_path / "a", tmp_path / "b") == "ConvBertForPretraining"
     same_weights(tmp_path / "a", tmp_path / "b")
     assert read_json(tmp_path / "a/config.json") == read_json(tmp_path / "b/config.json")
 
@@ -258,11 +262,11 @@ def test_paddlenlp_s_folders(tmp_path, head, caplog):
 
     settings = {name: value for name, value in SETTINGS.items() if name != "num_labels"}
     getattr(transformers, head)(transformers.ConvBertConfig(**settings)).save_pretrained(str(tmp_path / "theirs"))
-    convert.convert(tmp_path / "theirs", tmp_path / "ours")
+    convert(tmp_path / "theirs", tmp_path / "ours")
     source, kept = read_weights(tmp_path / "theirs"), read_weights(tmp_path / "ours")
     for name, array in source.items():
         np.testing.assert_array_equal(array, kept[f"convbert.{name}" if head == "ConvBertModel" else name])
-    convert.convert(tmp_path / "theirs", tmp_path / "hf", to="hf")
+    convert(tmp_path / "theirs", tmp_path / "hf", to="hf")
     assert "left out, as nothing in this model reads it: convbert.pooler.dense.weight" in caplog.text
 
 
@@ -273,11 +277,11 @@ def test_paddlenlp_s_joint_model_does_not_share_all_embeddings(tmp_path):
     theirs = transformers.ConvBertForTotalPretraining(transformers.ConvBertConfig(**SETTINGS))
     theirs.save_pretrained(str(tmp_path / "theirs"))
     with pytest.raises(InputError, match=r"differs from .*, with which it is one here"):
-        convert.convert(tmp_path / "theirs", tmp_path / "ours")
+        convert(tmp_path / "theirs", tmp_path / "ours")
     parts = theirs.generator.convbert.embeddings, theirs.discriminator.convbert.embeddings
     parts[0].set_state_dict(parts[1].state_dict())
     theirs.save_pretrained(str(tmp_path / "tied"))
-    assert convert.convert(tmp_path / "tied", tmp_path / "ours") == "ConvBertForPretraining"
+    assert convert(tmp_path / "tied", tmp_path / "ours") == "ConvBertForPretraining"
     source, kept = read_weights(tmp_path / "tied"), read_weights(tmp_path / "ours")
     for name, array in source.items():
         np.testing.assert_array_equal(array, kept[name])
@@ -300,7 +304,7 @@ def test_weights_without_a_configuration_tell_their_own_size(tmp_path):
         folder.mkdir()
         model = disturbed("ConvBertForSequenceClassification", kept)
         paddle.save(dict(model.convbert.state_dict()), str(folder / "model_state.pdparams"))
-        assert convert.convert(folder, folder / "ours") == "ConvBertModel"
+        assert convert(folder, folder / "ours") == "ConvBertModel"
         assert modeling.ConvBertConfig.from_pretrained(folder / "ours") == kept
 
 
@@ -308,11 +312,11 @@ def test_backbone_only(tmp_path):
     linear = disturbed("ConvBertForSequenceClassification", config(classifier="linear"))
     linear.save_pretrained(tmp_path / "ours")
     with pytest.raises(InputError, match="--backbone_only converts the rest"):
-        convert.convert(tmp_path / "ours", tmp_path / "hf", to="hf")
-    assert convert.convert(tmp_path / "ours", tmp_path / "hf", to="hf", backbone_only=True) == "ConvBertModel"
+        convert(tmp_path / "ours", tmp_path / "hf", to="hf")
+    assert convert(tmp_path / "ours", tmp_path / "hf", to="hf", backbone_only=True) == "ConvBertModel"
     assert all(name.startswith(("embeddings", "encoder.")) for name in read_weights(tmp_path / "hf"))
     disturbed("ConvBertForPretraining", config(), config()).save_pretrained(tmp_path / "joint")
-    assert convert.convert(tmp_path / "joint", tmp_path / "encoder", backbone_only=True) == "ConvBertModel"
+    assert convert(tmp_path / "joint", tmp_path / "encoder", backbone_only=True) == "ConvBertModel"
     expected, found = read_weights(tmp_path / "joint"), read_weights(tmp_path / "encoder")
     assert found.keys() == {n[14:] for n in expected if n.startswith("discriminator.convbert.")}
     for name, array in found.items():
@@ -334,7 +338,7 @@ def test_backbone_only(tmp_path):
 def test_what_hugging_face_cannot_hold_is_said_and_leaves_nothing(tmp_path, head, changes, message):
     disturbed(head, config(**changes)).save_pretrained(tmp_path / "ours")
     with pytest.raises(InputError, match=message) as error:
-        convert.convert(tmp_path / "ours", tmp_path / "hf", to="hf")
+        convert(tmp_path / "ours", tmp_path / "hf", to="hf")
     assert str(tmp_path / "ours") in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["ours"]
 
@@ -381,7 +385,7 @@ def test_what_cannot_be_converted_is_named_and_leaves_nothing(tmp_path, weights,
         edit(tmp_path / "hf", weights)
     write_json(tmp_path / "hf/config.json", {**read_json(tmp_path / "hf/config.json"), **config})
     with pytest.raises(InputError, match=message) as error:
-        convert.convert(tmp_path / "hf", tmp_path / "ours")
+        convert(tmp_path / "hf", tmp_path / "ours")
     assert str(tmp_path / "hf") in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["hf"]
 
@@ -390,8 +394,8 @@ def test_what_cannot_be_converted_is_named_and_leaves_nothing(tmp_path, weights,
 def test_multiple_choice_that_reads_the_last_token_is_refused(tmp_path):
     reference("ForMultipleChoice").save_pretrained(tmp_path / "hf")
     with pytest.raises(InputError, match="reads each text's last token"):
-        convert.convert(tmp_path / "hf", tmp_path / "ours")
-    assert convert.convert(tmp_path / "hf", tmp_path / "ours", backbone_only=True) == "ConvBertModel"
+        convert(tmp_path / "hf", tmp_path / "ours")
+    assert convert(tmp_path / "hf", tmp_path / "ours", backbone_only=True) == "ConvBertModel"
 
 
 @pytest.mark.parametrize("file", ["model_state.pdparams", "pytorch_model.bin"])
@@ -415,7 +419,7 @@ def test_an_interrupted_conversion_leaves_nothing(tmp_path, monkeypatch, problem
 
     monkeypatch.setattr(ConvBertTokenizer, "save_pretrained", fail)  # the last thing to be written
     with pytest.raises(BaseException):  # noqa: B017, PT011
-        convert.convert(tmp_path / "ours", tmp_path / "result", to=to)
+        convert(tmp_path / "ours", tmp_path / "result", to=to)
     assert [path.name for path in tmp_path.iterdir()] == ["ours"]
 
 
@@ -491,11 +495,11 @@ def test_sources_resolve_to_folders_that_load(tmp_path, monkeypatch):
     reference("ForSequenceClassification").save_pretrained(tmp_path / "hf")
     monkeypatch.setattr(convert, "fetch", lambda name: str(tmp_path / "hf") if name == "some/model" else None)
     for name in ("hf:some/model", str(tmp_path / "hf")):
-        folder = convert.resolve(name)
+        folder = resolve(name)
         assert folder != name
         modeling.ConvBertForSequenceClassification.from_pretrained(folder)
-        assert convert.resolve(folder) == folder  # ours already
-    assert convert.resolve("convbert-small") == "convbert-small"
+        assert resolve(folder) == folder  # ours already
+    assert resolve("convbert-small") == "convbert-small"
 
 
 def test_half_precision_takes_half_the_room_and_comes_back(tmp_path, capsys, one_line):

@@ -10,12 +10,13 @@ from conftest import ROOT, needs
 
 import export
 import predict
-import programs
-from checkpoint_files import InputError, read_json
-from configuration import ConvBertConfig
-from glue_tasks import find_task, read_examples
+from files.errors import InputError
+from files.json_files import read_json
+from layers.configuration import ConvBertConfig
 from modeling import ConvBertForSequenceClassification
-from predict import Predictor
+from serving.predictor import Predictor
+from tasks import programs
+from tasks.glue import find_task, read_examples
 
 SIZES = dict(
     vocab_size=1500, embedding_size=16, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,

@@ -8,9 +8,10 @@ import pytest
 from conftest import ROOT
 
 import glue_sweep
-from checkpoint_files import read_json, write_json
-from glue_tasks import TASKS
-from leaderboard import LENGTHS
+from files.json_files import read_json, write_json
+from tasks.glue import TASKS
+from tasks.leaderboard import LENGTHS
+from tasks.sweep_table import as_markdown, make_table
 
 
 def results(step=200, **scores):
@@ -29,7 +30,7 @@ def test_the_table():
     runs = {("SST-2", seed): results(dev={"acc": acc}) for seed, acc in ((1, 0.9), (2, 0.8), (3, 0.82))}
     runs["MNLI", 1] = results(dev_matched={"acc": 0.7}, dev_mismatched={"acc": 0.6})
     runs["WNLI", 1] = results(dev={"acc": 0.1})
-    table = glue_sweep.make_table([TASKS[name] for name in ("SST-2", "MNLI", "WNLI")], runs)
+    table = make_table([TASKS[name] for name in ("SST-2", "MNLI", "WNLI")], runs)
     sst2 = table["tasks"]["SST-2"]["metrics"]["acc"]
     assert sst2 == pytest.approx(dict(median=0.82, mean=0.84, std=0.0529150, best=0.9), abs=1e-6)
     mnli = table["tasks"]["MNLI"]["metrics"]
@@ -37,7 +38,7 @@ def test_the_table():
     assert mnli["acc"]["mean"] == pytest.approx(0.65)
     assert mnli["acc"]["std"] is None
     assert table["average"]["median"] == pytest.approx((0.82 + 0.65) / 2)  # without WNLI
-    text = glue_sweep.as_markdown(table, "python glue_sweep.py")
+    text = as_markdown(table, "python glue_sweep.py")
     assert "| SST-2 | acc | **82.00** | 84.00 ± 5.29 | 90.00 | 1: 90.00, 2: 80.00, 3: 82.00 | 3.3 |" in text
     assert "| MNLI | dev_mismatched acc | 60.00 | 60.00 | 60.00 | 1: 60.00 | 1.1 |" in text
     assert "| average of 2 without WNLI |  | 73.50 | 74.50 | 77.50 | | |" in text

@@ -7,8 +7,10 @@ import paddle
 import pytest
 from conftest import ROOT
 
-from checkpoint_files import InputError, read_json, read_weights, write_json, write_safetensors
-from configuration import PRESETS
+from files.errors import InputError
+from files.json_files import read_json, write_json
+from files.weights import read_weights, write_safetensors
+from layers.configuration import PRESETS
 from modeling import (
     BackboneOutput,
     ConvBertConfig,

@@ -11,8 +11,9 @@ import pytest
 from conftest import ROOT
 
 import predict
-from configuration import ConvBertConfig
+from layers.configuration import ConvBertConfig
 from modeling import ConvBertForSequenceClassification
+from serving.predictor import Predictor
 
 TEXTS = ["A fine film.", "Dull, and far too long; nobody wants that.", "", "word " * 300, "好看的电影", "a, b\tc"]
 SETTINGS = dict(
@@ -115,7 +116,7 @@ def test_a_regression_answers_with_a_score(tmp_path, capsys):
 
 def test_many_texts_in_chunks(folder, monkeypatch):
     monkeypatch.setattr(predict, "CHUNK", 5)
-    predictor = predict.Predictor(folder)
+    predictor = Predictor(folder)
     texts = [f"{'very ' * (7 * number % 11)}good number {number}" for number in range(23)]
     lines = list(predict.answers(predictor, ((text, None) for text in texts), "jsonl"))
     assert [json.loads(line)["text"] for line in lines] == texts

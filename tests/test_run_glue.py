@@ -9,18 +9,19 @@ import paddle
 import pytest
 from conftest import ROOT, needs
 
-import ops
 import predict
 import run_glue
-from checkpoint_files import read_json, read_weights
-from configuration import ConvBertConfig
-from glue_tasks import TASKS, find_task, read_examples
-from precision import Precision
-from processes import Processes
-from training import layer_depth
+from files.json_files import read_json
+from files.weights import read_weights
+from layers.configuration import ConvBertConfig
+from layers.fast_path import bfloat16_obstacle
+from tasks.glue import TASKS, find_task, read_examples
+from training.optimizer import layer_depth
+from training.precision import Precision
+from training.processes import Processes
 
 SAMPLES = ROOT / "samples"
-bfloat16_needed = pytest.mark.skipif(ops.bfloat16_obstacle() is not None, reason=str(ops.bfloat16_obstacle()))
+bfloat16_needed = pytest.mark.skipif(bfloat16_obstacle() is not None, reason=str(bfloat16_obstacle()))
 TINY = dict(
     vocab_size=2000, embedding_size=16, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
     intermediate_size=48, max_position_embeddings=64,
@@ -498,7 +499,7 @@ def test_a_folder_with_too_small_a_vocabulary(tiny, tmp_path, one_line):
 def test_names_that_paddlenlp_cannot_get(tmp_path, one_line, monkeypatch):
     import paddlenlp.utils.env
 
-    import paddlenlp_models
+    from conversion import paddlenlp_models
 
     monkeypatch.setattr(paddlenlp.utils.env, "MODEL_HOME", str(tmp_path))
     monkeypatch.setattr(paddlenlp_models, "ZOO_HOST", "http://127.0.0.1:9")

@@ -10,18 +10,14 @@ import paddle
 import pytest
 from conftest import ROOT, needs
 
-import ops
 import run_glue
 import run_pretrain
-from checkpoint_files import read_json, read_weights
-from configuration import PRESETS, ConvBertConfig
-from convert import convert
-from modeling import (
-    ConvBertDiscriminator,
-    ConvBertForPretraining,
-    ConvBertForSequenceClassification,
-    ConvBertGenerator,
-)
+from conversion.formats import convert
+from files.json_files import read_json
+from files.weights import read_weights
+from layers.configuration import PRESETS, ConvBertConfig
+from layers.fast_path import bfloat16_obstacle
+from modeling import ConvBertDiscriminator, ConvBertForPretraining, ConvBertForSequenceClassification, ConvBertGenerator
 from run_pretrain import generator_config
 from tokenizer import ConvBertTokenizer, train_vocabulary
 
@@ -30,7 +26,7 @@ SIZES = dict(
     vocab_size=1500, embedding_size=16, hidden_size=32, num_hidden_layers=1, num_attention_heads=8,
     intermediate_size=48, max_position_embeddings=64,
 )  # fmt: skip
-bfloat16_needed = pytest.mark.skipif(ops.bfloat16_obstacle() is not None, reason=str(ops.bfloat16_obstacle()))
+bfloat16_needed = pytest.mark.skipif(bfloat16_obstacle() is not None, reason=str(bfloat16_obstacle()))
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +105,8 @@ def test_it_learns(tiny, store, tmp_path):
 @pytest.mark.parametrize("flags", [{}, {"mlm_only": True}, {"amp": "O1"}])
 def test_a_stopped_run_goes_on_bit_for_bit(tiny, store, tmp_path, monkeypatch, flags):
     """Stopped between two log lines, in the second of several epochs."""
-    if flags.get("amp") and ops.bfloat16_obstacle():
-        pytest.skip(ops.bfloat16_obstacle())
+    if flags.get("amp") and bfloat16_obstacle():
+        pytest.skip(bfloat16_obstacle())
     flags = {**flags, "max_steps": 48, "save_steps": 35, "logging_steps": 10, "train_batch_size": 32}
     pretrain(tiny, tmp_path / "whole", store, **flags)
 
@@ -312,10 +308,10 @@ def test_recompute_and_every_schedule(tiny, store, tmp_path):
 
 def test_gradients_are_cut(tiny, store, tmp_path, monkeypatch):
     """A rate of 1 with plain descent would show any length; AdamW does not: so look at what the optimizer gets."""
-    import training
+    from training.optimizer import adamw
 
     seen = []
-    real = training.adamw
+    real = adamw
     monkeypatch.setattr(training, "adamw", lambda *args, **kwargs: seen.append(args) or real(*args, **kwargs))
     pretrain(tiny, tmp_path / "out", store, max_steps=1)
     assert seen[0][2:5] == (0.01, 1e-6, 1.0)  # decay, epsilon, longest gradient

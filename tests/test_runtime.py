@@ -1,3 +1,5 @@
+import runtime
+
 import math
 import os
 import platform
@@ -9,23 +11,24 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-import runtime
+from cpu.machine import processor_name
+from training.device import devices, find_device
 
 
 def test_devices():
-    assert runtime.devices()[0] == "cpu"
-    assert runtime.find_device("CPU") == "cpu"
-    assert runtime.find_device("gpu:99") is None
-    assert runtime.find_device() in runtime.devices()
+    assert devices()[0] == "cpu"
+    assert find_device("CPU") == "cpu"
+    assert find_device("gpu:99") is None
+    assert find_device() in devices()
 
 
 def test_a_gpu_is_preferred_and_can_be_chosen(monkeypatch):
     monkeypatch.setattr(runtime, "devices", lambda: ["cpu", "gpu:0", "gpu:1"])
-    assert runtime.find_device() == "gpu:0"
-    assert runtime.find_device("gpu") == "gpu:0"
-    assert runtime.find_device("gpu:1") == "gpu:1"
-    assert runtime.find_device("cpu") == "cpu"
-    assert runtime.find_device("xpu") is None
+    assert find_device() == "gpu:0"
+    assert find_device("gpu") == "gpu:0"
+    assert find_device("gpu:1") == "gpu:1"
+    assert find_device("cpu") == "cpu"
+    assert find_device("xpu") is None
 
 
 def fresh(code, **environment):
@@ -112,7 +115,7 @@ def test_importing_it_does_not_import_paddle():
 
 def test_facts_about_the_machine():
     assert 1 <= runtime.cores() <= (os.cpu_count() or 1)
-    assert runtime.processor_name()
+    assert processor_name()
 
 
 def test_every_setting_has_its_reason():

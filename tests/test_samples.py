@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glue_tasks import TASKS, read_examples
-from scores import score
+from tasks.glue import TASKS, read_examples
+from tasks.scores import score
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "samples"

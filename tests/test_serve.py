@@ -21,7 +21,7 @@ from conftest import ROOT, needs
 from test_export import model_folder
 
 import serve
-from predict import Predictor
+from serving.predictor import Predictor
 
 pytestmark = needs("fastapi", "uvicorn", "httpx2")
 

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import tokenizer as module
-from checkpoint_files import InputError
+from files.errors import InputError
 from tokenizer import SPECIAL_TOKENS, ConvBertTokenizer, save_vocabulary, train_vocabulary
 
 ROOT = Path(__file__).parents[1]

@@ -1,0 +1,3 @@
+"""Other implementations, and how ours is held against them: in numbers (`parity`, for compare.py), in speed (`peers`, for
+benchmark.py).
+"""

@@ -1,0 +1,155 @@
+"""Hugging Face's ConvBERT behind the interface of `references.py`."""
+
+from pathlib import Path
+
+from comparison.references import EPSILON, NO_DROPOUT, NOISE, WEIGHT_DECAY, Outputs, settings_of
+from conversion import weight_names
+from conversion.formats import HUGGING_FACE_CLASSES, hugging_face_obstacle
+from files.weights import read_weights, write_safetensors
+
+
+class HuggingFace:
+    library, packages = "huggingface", ("torch", "transformers")
+    obstacle = staticmethod(hugging_face_obstacle)
+
+    def __init__(self, architecture, model, head=None):
+        self.architecture, self.model, self.head, self.config = architecture, model, head, model.config
+
+    @classmethod
+    def load(cls, architecture, folder, seed=0, **changes):
+        """With the stored weights; what the folder lacks of the head starts at random."""
+        import torch
+        import transformers
+
+        torch.manual_seed(seed)
+        settings = transformers.ConvBertConfig.from_pretrained(folder)
+        for name, value in {**NO_DROPOUT, "summary_type": "first", **changes}.items():
+            setattr(settings, name, value)
+        model, report = cls._class(architecture).from_pretrained(folder, config=settings, output_loading_info=True)
+        found = cls(architecture, model, cls._head(architecture, model.config))
+        own = dict(model.named_parameters())
+        found._disturb([own[name] for name in report["missing_keys"] if name in own])
+        if found.head:
+            prefix = "discriminator_predictions."
+            stored = {n.removeprefix(prefix): w for n, w in read_weights(folder).items() if n.startswith(prefix)}
+            found._disturb(found.head.parameters())
+            found.head.load_state_dict({n: torch.from_numpy(w.copy()) for n, w in stored.items()}, strict=bool(stored))
+        return found
+
+    @classmethod
+    def random(cls, architecture, config, seed=0, **changes):
+        import torch
+        import transformers
+
+        torch.manual_seed(seed)
+        settings = {**settings_of(config), "summary_type": "first", **changes}
+        model = cls._class(architecture)(transformers.ConvBertConfig(**settings))
+        found = cls(architecture, model, cls._head(architecture, model.config))
+        found._disturb(model.parameters())
+        if found.head:
+            found._disturb(found.head.parameters())
+        return found
+
+    @staticmethod
+    def _class(architecture):
+        import transformers
+
+        transformers.utils.logging.set_verbosity_error()
+        transformers.utils.logging.disable_progress_bar()
+        return getattr(transformers, HUGGING_FACE_CLASSES.get(architecture, architecture))
+
+    @staticmethod
+    def _head(architecture, config):
+        """The discriminator's, of which Hugging Face has one for ELECTRA only."""
+        if architecture != "ConvBertDiscriminator":
+            return None
+        from transformers.models.electra.modeling_electra import ElectraDiscriminatorPredictions
+
+        return ElectraDiscriminatorPredictions(config)
+
+    @staticmethod
+    def _disturb(parameters):
+        import torch
+
+        with torch.no_grad():
+            for weight in parameters:
+                weight.add_(torch.randn_like(weight) * NOISE)
+
+    @staticmethod
+    def tokenizer(folder):
+        import transformers
+
+        fast = (
+            getattr(transformers, "ConvBertTokenizerFast", None) or transformers.ConvBertTokenizer
+        )  # until and from 5
+        return fast.from_pretrained(folder)
+
+    def save(self, folder):
+        self.model.save_pretrained(folder)
+        if self.head:
+            named = [
+                *self.model.state_dict().items(),
+                *self.head.state_dict(prefix="discriminator_predictions.").items(),
+            ]
+            write_safetensors(Path(folder) / "model.safetensors", {n: w.numpy() for n, w in named}, "pt")
+
+    def run(self, inputs, labels=None):
+        import torch
+
+        labels = {name: torch.from_numpy(array) for name, array in (labels or {}).items()}
+        arguments = {name: torch.from_numpy(array) for name, array in inputs.items()} | ({} if self.head else labels)
+        found = self.model(**arguments, output_hidden_states=True, return_dict=True)
+        if self.head:
+            logits, loss = self.head(found.last_hidden_state), None
+            if labels:
+                counts = labels["labels"] != -100
+                loss = torch.nn.functional.binary_cross_entropy_with_logits(
+                    logits[counts], labels["labels"][counts].float()
+                )
+            return Outputs(found.hidden_states, [logits], loss)
+        logits = [found[name] for name in ("logits", "start_logits", "end_logits") if name in found]
+        return Outputs(found.hidden_states, logits, found.get("loss"))
+
+    def forward(self, inputs):
+        """Outputs in evaluation mode, as arrays."""
+        import torch
+
+        self.model.eval()
+        with torch.no_grad():
+            found = self.run(inputs)
+        return Outputs([x.numpy() for x in found.hidden_states], [x.numpy() for x in found.logits])
+
+    def parameters(self):
+        head = self.head.named_parameters(prefix="discriminator_predictions") if self.head else ()
+        return dict([*self.model.named_parameters(), *head])
+
+    def gradients(self, inputs, labels):
+        """dict: our name → gradient of the loss; parameters that the loss does not reach are left out."""
+        self.model.train()
+        self.run(inputs, labels).loss.backward()
+        found = {name: weight.grad.numpy() for name, weight in self.parameters().items() if weight.grad is not None}
+        for weight in self.parameters().values():
+            weight.grad = None
+        return weight_names.from_hugging_face(found, self.architecture, self.library)
+
+    def train(self, batches, learning_rate):
+        """One AdamW step for each (inputs, labels); yields each loss."""
+        import torch
+
+        named = self.parameters().items()
+        plain = [weight for name, weight in named if "bias" in name or "LayerNorm" in name]
+        decayed = [weight for name, weight in named if not ("bias" in name or "LayerNorm" in name)]
+        groups = [{"params": plain, "weight_decay": 0.0}, {"params": decayed, "weight_decay": WEIGHT_DECAY}]
+        optimizer = torch.optim.AdamW(groups, lr=learning_rate, eps=EPSILON)
+        self.model.train()
+        for inputs, labels in batches:
+            loss = self.run(inputs, labels).loss
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            yield loss.item()
+
+    def weights(self):
+        """dict: our name → array."""
+        found = {name: weight.detach().numpy() for name, weight in self.parameters().items()}
+        return weight_names.from_hugging_face(found, self.architecture, self.library)

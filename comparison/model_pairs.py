@@ -1,0 +1,77 @@
+"""What compare.py compares: another library's model and ours with the same weights, random ones or a checkpoint's."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from comparison import parity
+from comparison.hugging_face_reference import HuggingFace
+from comparison.references import NO_DROPOUT, NumpyLoops, Ours, PaddleNLP
+from conversion.formats import JOINT, convert, format_of, read_checkpoint, write_hugging_face
+from layers.configuration import ConvBertConfig
+
+LIBRARIES = {"hf": HuggingFace, "paddlenlp": PaddleNLP}
+ENCODER, CLASSIFIER, GENERATOR = "ConvBertModel", "ConvBertForSequenceClassification", "ConvBertGenerator"
+
+
+@dataclass
+class Subject:
+    """One model to be compared, with the weights of folders or random ones."""
+
+    name: str
+    config: ConvBertConfig
+    architecture: str  # the class of the stored weights; of random ones, the class whose encoder is looked at
+    library: type
+    own: str | None = None  # folder that we load; None: random
+    theirs: str | None = None  # folder that the other library loads
+
+    def pair(self, architecture):
+        """A reference and ours with the same weights; what the folders lack of a head is the reference's at random."""
+        stored = self.own is not None and architecture == self.architecture
+        if self.library.obstacle(self.config, architecture):
+            ours = Ours.load(architecture, self.own) if stored else Ours.random(architecture, self.config)
+            return NumpyLoops(ours), ours
+        changes = {"num_labels": 2} if architecture == "ConvBertForQuestionAnswering" and not stored else {}
+        if self.theirs:
+            reference = self.library.load(architecture, self.theirs, **changes)
+        else:
+            reference = self.library.random(architecture, self.config, **changes)
+        if stored:
+            return reference, Ours.load(architecture, self.own)
+        with tempfile.TemporaryDirectory() as folder:
+            reference.save(f"{folder}/reference")
+            convert(f"{folder}/reference", f"{folder}/ours")
+            return reference, Ours.load(architecture, f"{folder}/ours")
+
+
+def random_subject(name, library):
+    changes = {"classifier": "pooled_mlp"} if library is PaddleNLP else {}
+    config = ConvBertConfig.from_preset(name, num_labels=3, **NO_DROPOUT, **changes)
+    return Subject(name, config, GENERATOR if name.endswith("-generator") else CLASSIFIER, library)
+
+
+def stored_subjects(name, source, library, work, notes):
+    """The Subject of a checkpoint of any format; of a joint one, two. Folders that are needed are made in `work`."""
+    model, tokenizer = read_checkpoint(source)
+    form, own, work = format_of(source), source, tempfile.mkdtemp(dir=work)
+    if form != "paddle" or not Path(source, "config.json").is_file():
+        own = f"{work}/paddle"
+        model.save_pretrained(own)
+        if tokenizer:
+            tokenizer.save_pretrained(own)
+    subjects = []
+    for part in [model.discriminator, model.generator] if type(model).__name__ == JOINT else [model]:
+        architecture, theirs, title = type(part).__name__, own, name
+        if part is not model:
+            title = f"{name}, {parity.HEADS[architecture]}"
+        fits = not library.obstacle(part.config, ENCODER)
+        if reason := library.obstacle(part.config, architecture):
+            notes.append(f"{title}: {reason}: compared with {'the encoder alone' if fits else 'numpy loops'}")
+            if fits:
+                architecture, part = ENCODER, read_checkpoint(source, backbone_only=True)[0]
+        if library is HuggingFace and fits:
+            theirs = source if form == "hf" else f"{work}/{architecture}"
+            if form != "hf":
+                write_hugging_face(part, None, Path(theirs))
+        subjects.append(Subject(title, part.config, architecture, library, own, theirs))
+    return subjects

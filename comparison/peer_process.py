@@ -1,0 +1,145 @@
+"""One process for each implementation that benchmark.py measures: `PeerProcess` on this side, `main` on the other.
+
+A process of its own lets every library have its own settings and memory. It is told what to do by lines on stdin and
+answers with one line of JSON each.
+"""
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from comparison.peers import PEERS
+from files.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
+START = "import sys; sys.path[0] = sys.argv[1]; from comparison.peer_process import main; main()"
+PEAK_SIZE = 2048  # of the matrices whose product is the machine's peak
+TURN_SECONDS = 1.0  # a turn takes at least this long, after one step that doesn't count
+WARM_UP_STEPS, WARM_UP_SECONDS = 5, 10.0  # before the first turn, whichever ends first: memory is still growing
+
+
+class PeerProcess:
+    """A running peer. `missing` names the library that it lacks, else `precision` that of its products."""
+
+    def __init__(self, name, settings):
+        """settings: model, batch_size, seq_length and, for "glue", data_dir, vocab_file, sentences."""
+        import runtime  # here, for the other side must not be set up by importing this file
+
+        self.name = name
+        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed with the process)
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", START, str(ROOT)],
+            env=runtime.FOUND,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=self.log,
+            text=True,
+        )
+        ready = self.ask(json.dumps({"peer": name, **settings}))
+        self.missing, self.precision = ready.get("missing"), ready.get("precision")
+
+    def ask(self, line):
+        """Has it take a turn in a mode ("infer", "train", "glue") or multiply matrices ("peak").
+
+        Returns {"seconds": of every step or, for "glue", of a sentence; "rss_mb": peak memory}. Raises InputError with
+        its last words when it dies.
+        """
+        answer = ""
+        with contextlib.suppress(BrokenPipeError):  # it died between two turns
+            print(line, file=self.process.stdin, flush=True)
+            answer = self.process.stdout.readline()
+        if answer:
+            return json.loads(answer)
+        if self.process.wait() == -signal.SIGKILL:
+            raise InputError(f"{self.name} was killed: out of memory? Give fewer --peers or a smaller --batch_size")
+        self.log.seek(0)
+        raise InputError(f"{self.name} failed: {(self.log.read().strip().splitlines() or ['no message'])[-1]}")
+
+    def close(self):
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        self.process.wait()
+        self.log.close()
+
+
+def main():
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print goes to stderr
+    settings = json.loads(sys.stdin.readline())
+    name = settings["peer"]
+    if name.startswith("ours") or name.endswith("-tuned"):
+        import runtime  # noqa: F401  (before Paddle)
+    try:
+        peer = PEERS[name](settings["model"], settings["batch_size"], settings["seq_length"])
+    except ImportError as missing:
+        print(json.dumps({"missing": missing.name}), file=answers, flush=True)
+        return
+    print(json.dumps({"precision": peer.precision}), file=answers, flush=True)
+    warm = set()
+    for line in sys.stdin:
+        mode = line.strip()
+        _forget_peak_memory()
+        if mode == "glue":
+            seconds = _epoch_seconds(peer, settings)
+        elif mode == "peak":
+            seconds = _turn(peer.matrix_product(PEAK_SIZE)) if hasattr(peer, "matrix_product") else None
+        else:
+            with peer.evaluation() if mode == "infer" else contextlib.nullcontext():
+                if mode not in warm:
+                    _warm_up(getattr(peer, mode))
+                    warm.add(mode)
+                seconds = _turn(getattr(peer, mode))
+        print(json.dumps({"seconds": seconds, "rss_mb": _peak_memory()}), file=answers, flush=True)
+
+
+def _warm_up(step):
+    start = time.perf_counter()
+    for _ in range(WARM_UP_STEPS):
+        step()
+        if time.perf_counter() - start > WARM_UP_SECONDS:
+            break
+
+
+def _turn(step):
+    """Seconds of each step of one turn."""
+    step()
+    seconds = []
+    while sum(seconds) < TURN_SECONDS:
+        start = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def _epoch_seconds(peer, settings):
+    from tasks.glue import find_task, read_examples
+
+    examples = read_examples(find_task("SST-2"), "train", settings["data_dir"])[: settings["sentences"]]
+    texts, labels = [example.text for example in examples], np.array([example.label for example in examples])
+    start = time.perf_counter()
+    peer.epoch(texts, labels, settings["vocab_file"])
+    return [(time.perf_counter() - start) / len(texts)]  # per sentence
+
+
+def _forget_peak_memory():
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: VmHWM starts anew
+
+
+def _peak_memory():
+    """Megabytes."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) / 1024
+    except (OSError, IndexError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,0 +1,130 @@
+"""BERT, ELECTRA and ERNIE classifiers through paddlenlp: by name, from its folders and from Hugging Face's.
+
+paddlenlp reads Hugging Face's BERT and ELECTRA itself but has no mapping for ERNIE; the table for it is here.
+"""
+
+import contextlib
+import importlib
+import os
+import re
+import tempfile
+import urllib.request
+from pathlib import Path
+
+from files.downloads import HUB_TIMEOUT
+from files.errors import InputError
+from files.json_files import read_json, write_json
+from files.weights import is_hugging_face, read_weights, write_safetensors
+
+FAMILIES = {"bert": "Bert", "electra": "Electra", "ernie": "Ernie"}
+ZOO_HOST = "https://bj.bcebos.com"  # where paddlenlp downloads from
+
+ERNIE_LAYER = {  # a part of Hugging Face's layer → paddlenlp's
+    "attention.self.query": "self_attn.q_proj",
+    "attention.self.key": "self_attn.k_proj",
+    "attention.self.value": "self_attn.v_proj",
+    "attention.output.dense": "self_attn.out_proj",
+    "attention.output.LayerNorm": "norm1",
+    "intermediate.dense": "linear1",
+    "output.dense": "linear2",
+    "output.LayerNorm": "norm2",
+}
+
+
+def paddlenlp_module(module="transformers"):
+    """The module paddlenlp.`module`. Raises InputError where it is absent or doesn't bear one of its dependencies."""
+    try:
+        return importlib.import_module(f"paddlenlp.{module}")
+    except Exception as error:  # of any kind: what fails is the code of the dependency
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        raise InputError(
+            f"paddlenlp can't be imported ({reason}); make setup installs versions that go together"
+        ) from None
+
+
+def load_paddlenlp_classifier(model_type, source, labels, vocab_size, start="nothing"):
+    """A `…ForSequenceClassification` of paddlenlp.
+
+    Args:
+        model_type: "bert", "electra" or "ernie".
+        source: a name of paddlenlp's model zoo, its folder, or a Hugging Face folder.
+        labels: the names of the classes in order; None for a regression.
+        vocab_size: number of entries of a model that starts at random.
+        start: what does so: "everything", taking only the configuration of `source`; "head"; "misfit", the head
+            if there is none; "nothing".
+
+    Raises:
+        InputError: the source can't be had, or doesn't fit.
+    """
+    zoo = paddlenlp_module()
+    model_class = getattr(zoo, f"{FAMILIES[model_type]}ForSequenceClassification")
+    names = dict(enumerate(labels or ["LABEL_0"]))
+    settings = dict(num_labels=len(names), id2label=names, label2id={name: index for index, name in names.items()})
+    settings["use_cache"] = False  # with a cache paddlenlp's BERT returns a tuple
+    settings["ignore_mismatched_sizes"] = start == "head"
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_one_line_errors(source))
+        if start == "everything":
+            del settings["ignore_mismatched_sizes"]
+            return model_class(model_class.config_class.from_pretrained(source, vocab_size=vocab_size, **settings))
+        weights = read_weights(source) if os.path.isdir(source) else {}
+        if weights and start == "nothing" and not any(name.startswith("classifier.") for name in weights):
+            raise InputError(f"{source}: no head for this here (classifier); train one first")
+        if not is_hugging_face(weights):
+            return _with_head(model_class.from_pretrained(source, **settings), start)
+        copy = Path(stack.enter_context(tempfile.TemporaryDirectory()))  # paddlenlp writes into the folder it converts
+        config = {"architectures": [f"{FAMILIES[model_type]}Model"], **read_json(Path(source) / "config.json")}
+        if model_type == "ernie":
+            write_safetensors(copy / "model.safetensors", _ernie_weights(weights, source))
+        else:
+            for path in Path(source).iterdir():
+                (copy / path.name).symlink_to(path.resolve())
+            (copy / "config.json").unlink()
+        write_json(copy / "config.json", config)
+        return _with_head(
+            model_class.from_pretrained(copy, convert_from_torch=model_type != "ernie", **settings), start
+        )
+
+
+def _with_head(model, start):
+    if start == "head":
+        model.classifier.apply(model._init_weights)
+    return model
+
+
+def save_zoo_vocabulary(model_type, name, folder):
+    """Writes the vocab.txt and tokenizer_config.json of a model of paddlenlp's zoo into `folder`."""
+    zoo = paddlenlp_module()
+    with _one_line_errors(name):
+        getattr(zoo, f"{FAMILIES[model_type]}Tokenizer").from_pretrained(name).save_pretrained(folder)
+
+
+def _ernie_weights(weights, source):
+    converted = {}
+    for name, array in weights.items():
+        if name.endswith("position_ids"):  # a buffer: 0, 1, 2, …
+            continue
+        layer = re.fullmatch(r"(.*encoder\.layer)\.(\d+)\.(.+)\.(weight|bias)", name)
+        if layer:
+            start, number, part, kind = layer.groups()
+            if part not in ERNIE_LAYER:
+                raise InputError(f"{source}: unknown key {name}: not an ERNIE that paddlenlp can hold")
+            name = f"{start}s.{number}.{ERNIE_LAYER[part]}.{kind}"
+        name = name.replace("embeddings.LayerNorm", "embeddings.layer_norm")
+        converted[name] = array.T if array.ndim == 2 and "embeddings." not in name else array
+    return converted
+
+
+@contextlib.contextmanager
+def _one_line_errors(source):
+    paddlenlp_module("utils.log").logger.set_level("WARNING")  # else a line for every file that is read or written
+    cached = Path(paddlenlp_module("utils.env").MODEL_HOME) / source
+    try:
+        if not os.path.isdir(source) and not (cached.is_dir() and any(cached.iterdir())):
+            urllib.request.urlopen(ZOO_HOST, timeout=HUB_TIMEOUT).close()  # paddlenlp itself would wait for ever
+        yield
+    except InputError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{source}: no folder that paddlenlp reads, nor to be had from its zoo ({reason})") from None

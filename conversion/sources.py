@@ -1,0 +1,38 @@
+"""The folder behind any source that a user may name: a folder, a published size, hf:OWNER/NAME."""
+
+import atexit
+import os
+import shutil
+import tempfile
+
+from conversion import tensorflow_checkpoint
+from conversion.formats import convert, format_of
+from files.downloads import fetch, shipped, zoo_file
+from layers.configuration import PRESETS
+
+
+def locate(name):
+    """The folder or file for any source a user may name; "hf:OWNER/NAME" and published sizes are downloaded once."""
+    if name.startswith("hf:"):
+        return fetch(name.removeprefix("hf:"))
+    name = shipped(name)
+    if name in PRESETS and not os.path.exists(name):
+        zoo_file(name, "vocab.txt")
+        return str(zoo_file(name, "model_state.pdparams").parent)
+    return name
+
+
+def resolve(name):
+    """What `from_pretrained` can load for any source a user may name.
+
+    "hf:OWNER/NAME", Hugging Face's folders and TensorFlow checkpoints are converted into a folder that lives as long as
+    this process; convbert-tiny is the folder that comes with the project; anything else is returned as it is.
+    """
+    source = locate(name) if name.startswith("hf:") else shipped(name)
+    exists = os.path.isdir(source) or tensorflow_checkpoint.find(source)
+    if not exists or format_of(source) == "paddle":
+        return source
+    output = tempfile.mkdtemp(prefix="convbert-")
+    atexit.register(shutil.rmtree, output, ignore_errors=True)
+    convert(source, output)
+    return output

@@ -1,0 +1,164 @@
+"""How the CPU loops are compiled: registered by `kernel`, taken from numba's cache by `load`, which sees to filling it.
+
+A process that compiles a loop runs other machine code than one that takes it from the cache. The body of a `prange`
+loop is compiled alone, and again as a part of its function: the compiling process runs the first, the cache holds the
+second, which is optimised further, and sums differ in their last bits. So that every run gives the same bits, the first
+one too, a process of its own fills the cache.
+
+numba's cache notices a change of the file that a kernel is written in, not of another one that it uses: after changing
+`arithmetic`, or `part_of`, `read` or a constant here, `make clean`.
+"""
+
+import ctypes
+import functools
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+from numba import config, njit, types
+from numba.core import event
+from numba.extending import overload
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parents[1]
+# "nnan" and "ninf" are left out on purpose: with them a NaN would be optimised away.
+FAST_MATH = {"reassoc", "contract", "arcp", "nsz", "afn"}
+PARTS = 32  # partial sums over rows: enough for any machine's threads to share, few enough to be cheap
+BLOCK = 2**14  # elements of one array that a thread works on at a time
+
+F1, F2, F3, F4 = "float32[::1]", "float32[:,::1]", "float32[:,:,::1]", "float32[:,:,:,::1]"
+B2, B4 = "uint16[:,::1]", "uint16[:,:,:,::1]"  # bfloat16
+I1 = "int64[::1]"
+DROPOUT = "uint32", "uint32", "uint32", "float32"  # operands.Dropout
+
+_kernels = {"float32": [], "bfloat16": []}  # of (Python function, numba signature)
+
+
+def kernel(*signature, bfloat16=None):
+    """Registers a loop to be compiled for exactly these argument types.
+
+    bfloat16: other types for a second version, whose arrays of bfloat16 are bits as uint16; the loop reads them with
+    `read` and writes what `written` makes.
+    """
+
+    def register(function):
+        _kernels["float32"].append((function, f"void({', '.join(signature)})"))
+        if bfloat16:
+            _kernels["bfloat16"].append((function, f"void({', '.join(bfloat16)})"))
+        return function
+
+    return register
+
+
+inline = njit(fastmath=FAST_MATH, error_model="numpy")
+
+
+def read(element):
+    """An element of an array as float32."""
+
+
+@overload(read, jit_options={"fastmath": FAST_MATH})
+def _read(element):
+    if element == types.uint16:
+        return lambda element: np.uint32(np.uint32(element) << np.uint32(16)).view(np.float32)
+    return lambda element: element
+
+
+def written(array, value):
+    """float32 `value` as an element of `array`: for bfloat16 rounded to the nearest, ties to even; NaN stays NaN."""
+
+
+@overload(written, jit_options={"fastmath": FAST_MATH})
+def _written(array, value):
+    if array.dtype == types.uint16:
+        return lambda array, value: _rounded(value)
+    return lambda array, value: value
+
+
+@inline
+def _rounded(value):
+    bits = np.float32(value).view(np.uint32)
+    odd = np.uint32(np.uint32(bits >> np.uint32(16)) & np.uint32(1))
+    upper = np.uint16(np.uint32(np.uint32(bits + np.uint32(0x7FFF)) + odd) >> np.uint32(16))
+    return upper if value == value else np.uint16(0x7FC0)
+
+
+@inline
+def part_of(part, rows):
+    """First and last + 1 of the rows that belong to one of PARTS parts."""
+    return part * rows // PARTS, (part + 1) * rows // PARTS
+
+
+@functools.cache
+def load(version="float32"):
+    """The compiled kernels of that version as attributes. What no cache holds is compiled first, with a progress line.
+
+    Raises RuntimeError, ValueError or OSError where kernels can't be used: no writable folder for the cache, or no
+    threading layer that bears calls from several Python threads.
+    """
+    try:
+        with event.install_listener("numba:compile", _Refusal()):
+            compiled = compile_all(version)
+    except _NotCached:
+        _compile_in_another_process(version)
+        compiled = compile_all(version)  # takes them from the cache, or, had the other one failed, tells why
+    if version == "float32":
+        compiled.add_bias(np.zeros((1, 1), np.float32), np.zeros(1, np.float32))  # starts the threads, or raises
+    return compiled
+
+
+def compile_all(version):
+    """The kernels of that version as attributes, from the cache or compiled here."""
+    _choose_threads()
+    compiled = SimpleNamespace()
+    compile_for = functools.partial(
+        njit, parallel=True, cache=True, fastmath=FAST_MATH, error_model="numpy", nogil=True
+    )
+    kernels = _kernels[version]
+    for function, signature in tqdm(kernels, "compiling CPU loops, once", delay=2, leave=False, file=sys.stderr):
+        setattr(compiled, function.__name__, compile_for(signature)(function))
+    return compiled
+
+
+class _NotCached(Exception):
+    """The cache lacks a kernel."""
+
+
+class _Refusal(event.Listener):
+    """Stops numba when, not having found a function in the cache, it sets out to compile it."""
+
+    def on_start(self, _):
+        raise _NotCached
+
+    def on_end(self, _):
+        pass
+
+
+def _compile_in_another_process(version):
+    modules = ", ".join(sorted({function.__module__ for function, _ in _kernels[version]}))
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); sys.path.insert(0, sys.argv[1]); "
+        f"import {modules}; from cpu import compiler; compiler.compile_all(sys.argv[2])"
+    )
+    subprocess.run([sys.executable, "-c", code, ROOT, version], check=False)
+
+
+def _choose_threads():
+    """One pool of threads for the matrix products and the loops, where that is possible.
+
+    Paddle's matrix library keeps its OpenMP threads spinning for a while after a product, in the way of any other pool.
+    numba's "omp" layer asks for GNU's OpenMP; with Paddle's libiomp5 in the global namespace it gets that one.
+    """
+    if config.THREADING_LAYER == "workqueue":
+        raise RuntimeError("numba's workqueue threads abort when two Python threads use them")
+    if config.THREADING_LAYER != "default":
+        return
+    paddle = Path(importlib.util.find_spec("paddle").origin).parent
+    library = paddle / "libs" / "libiomp5.so"
+    config.THREADING_LAYER = "threadsafe"  # tbb or omp
+    if library.exists():
+        ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
+        config.THREADING_LAYER = "omp"

@@ -1,0 +1,109 @@
+"""What compiled loops and matrix products work on: tensors' own memory, and the type that operands are kept in."""
+
+import contextvars
+from typing import NamedTuple
+
+import numpy as np
+import paddle
+
+from cpu import compiler
+from cpu.loops import loops
+
+TYPE_CODES = {paddle.float32: "<f4", paddle.int64: "<i8", paddle.bfloat16: "<u2"}
+
+
+class _Memory:
+    """What numpy needs to know of a tensor's memory; numpy keeps it, and so the tensor, as long as the array lives."""
+
+    def __init__(self, tensor, shape):
+        self.tensor = tensor
+        self.__array_interface__ = {
+            "data": (tensor.data_ptr(), False), "shape": shape, "typestr": TYPE_CODES[tensor.dtype], "version": 3,
+        }  # fmt: skip
+
+
+def array(tensor, *shape):
+    """A tensor's memory, bfloat16 as bits, to read and write; of a tensor that is not contiguous, a copy to read."""
+    return np.asarray(_Memory(contiguous(tensor), shape or tuple(tensor.shape)))
+
+
+def contiguous(tensor):
+    return tensor if tensor.is_contiguous() else tensor.contiguous()
+
+
+def token_rows(x):
+    """[…, E] → contiguous [N, E]."""
+    return contiguous(x.reshape([-1, x.shape[-1]]))
+
+
+def empty(*shape):
+    return paddle.empty(shape, "float32")
+
+
+def partial_sums(*shape):
+    return np.empty((compiler.PARTS, *shape), np.float32)
+
+
+def summed(sums):
+    """Partial sums [P, …] → tensor […]."""
+    return paddle.to_tensor(sums.sum(axis=0))
+
+
+class Dropout(NamedTuple):
+    """What decides which elements a kernel drops; drawn anew for every call from Paddle's generator."""
+
+    key: np.uint32
+    other_key: np.uint32
+    threshold: np.uint32  # elements whose hash is below are dropped
+    gain: np.float32  # kept elements are multiplied by it
+
+
+def draw_dropout(rate, training):
+    if not training or rate == 0:
+        return Dropout(np.uint32(0), np.uint32(0), np.uint32(0), np.float32(1))
+    key, other_key = (key % 2**32 for key in paddle.randint(-(2**31), 2**31 - 1, [2]).tolist())
+    threshold = min(round(rate * 2**32), 2**32 - 1)
+    return Dropout(np.uint32(key), np.uint32(other_key), np.uint32(threshold), np.float32(1 / (1 - rate)))
+
+
+class Float32:
+    """How operands of products are kept: as they are. The base of Bfloat16."""
+
+    dtype, loops = "float32", loops
+
+    def operand(self, tensor):
+        """A float32 tensor, contiguous, in the form in which a product takes it."""
+        return contiguous(tensor)
+
+    def weight(self, *weights):
+        """The operand for a weight, or for several side by side."""
+        return self.operand(weights[0] if len(weights) == 1 else paddle.concat(weights, axis=1))
+
+    def empty(self, *shape):
+        return paddle.empty(shape, self.dtype)
+
+
+class Bfloat16(Float32):
+    """As bfloat16; weights are converted once for the life of this object, as they do not change within a step."""
+
+    dtype = "bfloat16"
+
+    def __init__(self):
+        self.loops = compiler.load("bfloat16")
+        self._weights = {}
+
+    def operand(self, tensor):
+        narrow = self.empty(*tensor.shape)
+        if tensor.size:
+            loops.narrow(array(tensor, tensor.size), array(narrow, tensor.size))
+        return narrow
+
+    def weight(self, *weights):
+        key = tuple(weight.data_ptr() for weight in weights)
+        if key not in self._weights:
+            self._weights[key] = super().weight(*weights), weights  # which must live as long as their address is known
+        return self._weights[key][0]
+
+
+AS_FLOAT32 = Float32()
+precision = contextvars.ContextVar("precision", default=AS_FLOAT32)  # what the next forward works in

@@ -1,0 +1,26 @@
+"""AdamW on the CPU, as one pass over all parameters."""
+
+import math
+
+import numpy as np
+
+from cpu.compiler import BLOCK
+from cpu.loops import loops
+from cpu.operands import contiguous
+
+
+def adamw_step(due, beta1, beta2, epsilon):
+    """One AdamW step in place.
+
+    Args:
+        due: list of (weight, gradient, first moment, second moment, beta1**step, beta2**step, learning rate, share of
+            the weight that decay takes); six tensors that are `fast_path.on_fast_path` and two numbers.
+    """
+    due = [(weight, contiguous(gradient), *rest) for weight, gradient, *rest in due]
+    addresses = np.array([[tensor.data_ptr() for tensor in entry[:6]] for entry in due])
+    sizes = np.array([math.prod(entry[0].shape) for entry in due])
+    blocks = -(-sizes // BLOCK)
+    owners = np.repeat(np.arange(len(due)), blocks)
+    starts = (np.arange(len(owners)) - np.repeat(blocks.cumsum() - blocks, blocks)) * BLOCK
+    rates = np.array([entry[6:] for entry in due], np.float64)
+    loops.adamw(addresses, sizes, rates, owners, starts, beta1, beta2, epsilon)

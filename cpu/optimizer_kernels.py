@@ -1,0 +1,54 @@
+"""The compiled loop of the optimizer, over all parameters where they lie."""
+
+import numpy as np
+from numba import carray, prange, types
+from numba.extending import intrinsic
+
+from cpu.compiler import BLOCK, I1, kernel
+
+
+@intrinsic
+def _floats_at(typing_context, address):
+    """An address, as a pointer for carray."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.CPointer(types.float32)(types.int64), generate
+
+
+@kernel("int64[:,::1]", I1, "float64[:,::1]", I1, I1, "float64", "float64", "float64")
+def adamw(addresses, sizes, rates, owners, starts, beta1, beta2, epsilon):
+    """One AdamW step for all parameters in one pass (Loshchilov & Hutter, arXiv 1711.05101, algorithm 2).
+
+    Args:
+        addresses: [parameters, 6]; of the weights, their gradients, first and second moments, and of one float each
+            for beta1**step and beta2**step.
+        sizes: [parameters].
+        rates: [parameters, 2]; learning rate, and the share of a weight that decay takes.
+        owners, starts: [blocks]; the work in pieces of BLOCK elements: a parameter, and its first element.
+    """
+    old1, old2 = np.float32(beta1), np.float32(beta2)
+    new1, new2 = np.float32(1.0) - old1, np.float32(1.0) - old2  # of the rounded ones, as the corrections are
+    for block in prange(owners.size):
+        p = owners[block]
+        start = starts[block]
+        stop = min(start + BLOCK, sizes[p])
+        weights = carray(_floats_at(addresses[p, 0]), (sizes[p],))
+        gradients = carray(_floats_at(addresses[p, 1]), (sizes[p],))
+        moments = carray(_floats_at(addresses[p, 2]), (sizes[p],))
+        squares = carray(_floats_at(addresses[p, 3]), (sizes[p],))
+        power1 = carray(_floats_at(addresses[p, 4]), (1,))[0]
+        power2 = carray(_floats_at(addresses[p, 5]), (1,))[0]
+        step_size = np.float32(rates[p, 0] / (1.0 - power1))
+        factor = np.float32(1.0 / np.sqrt(1.0 - power2))
+        decay, smallest = np.float32(rates[p, 1]), np.float32(epsilon)
+        for i in range(start, stop):
+            moment = old1 * moments[i] + new1 * gradients[i]
+            square = old2 * squares[i] + new2 * gradients[i] * gradients[i]
+            moments[i] = moment
+            squares[i] = square
+            weights[i] -= weights[i] * decay + step_size * moment / (np.sqrt(square) * factor + smallest)
+    for p in range(sizes.size):
+        carray(_floats_at(addresses[p, 4]), (1,))[0] *= old1
+        carray(_floats_at(addresses[p, 5]), (1,))[0] *= old2

@@ -1,0 +1,263 @@
+"""The compiled loops of `cpu_functions` that go from token to token: convolution, heads, rows of embedding tables.
+
+As in `cpu_kernels`: C-contiguous float32 arrays, the same bits for any number of threads, NaN and Inf propagate.
+
+Dimension letters: N rows (B·L tokens), B batch, L length, H heads of one kind, D head size, K convolution kernel,
+E features, P parts.
+"""
+
+import numpy as np
+from numba import prange
+
+from cpu.compiler import B2, B4, F1, F2, F3, F4, I1, PARTS, inline, kernel, part_of, written
+
+# ---------------------------------------------------------------------------------------------------------- convolution
+# Taps are taken three at a time, so that a row of results is loaded and stored a third as often. Rows are named by
+# index, not sliced: a slice that depends on a condition costs an atomic reference count. A tap without a neighbour
+# reads its own token with weight 0.
+
+
+@inline
+def _three_neighbours(first, step, k, position, length, size):
+    """Of taps k, k + 1, k + 2: which have a neighbour, and the positions to read."""
+    in1 = 0 <= first < length
+    in2 = 0 <= first + step < length and k + 1 < size
+    in3 = 0 <= first + 2 * step < length and k + 2 < size
+    p1 = first if in1 else position
+    p2 = first + step if in2 else position
+    p3 = first + 2 * step if in3 else position
+    return in1, in2, in3, p1, p2, p3
+
+
+@kernel(F3, F2, "boolean", F3)
+def depthwise_conv(x, taps, add, out):
+    """out [B, L, E] = x convolved along L, channel by channel, zeros beyond the ends. add: out += instead.
+
+    taps: [K + 1, E], the last row 0.
+    """
+    length, size = x.shape[1], taps.shape[0] - 1
+    for n in prange(x.shape[0] * length):
+        b, position = np.int64(n) // length, np.int64(n) % length
+        for k in range(0, size, 3):
+            first = position + k - size // 2
+            in1, in2, in3, p1, p2, p3 = _three_neighbours(first, 1, k, position, length, size)
+            k1, k2, k3 = k if in1 else size, k + 1 if in2 else size, k + 2 if in3 else size
+            if k == 0 and not add:
+                out[b, position] = np.float32(0.0)
+            for e in range(x.shape[2]):
+                total = x[b, p1, e] * taps[k1, e] + x[b, p2, e] * taps[k2, e] + x[b, p3, e] * taps[k3, e]
+                out[b, position, e] += total
+
+
+@kernel(F3, F3, F3)
+def depthwise_conv_backward(x, d_out, d_taps):
+    """d_taps [P, K, E]: partial sums of the gradient of the taps. (That of x is d_out convolved with reversed taps.)"""
+    length, size = x.shape[1], d_taps.shape[1]
+    tokens = 16  # that stay in the first cache while the taps pass over them
+    for part in prange(PARTS):
+        start, stop = part_of(part, x.shape[0] * length)
+        d_taps[part] = np.float32(0.0)
+        for b in range(start // length, (stop + length - 1) // length):
+            for chunk in range(max(start - b * length, 0), min(stop - b * length, length), tokens):
+                chunk_end = min(stop - b * length, length, chunk + tokens)
+                for k in range(size):
+                    shift = k - size // 2
+                    first, last = max(chunk, -shift), min(chunk_end, length - shift)
+                    whole = first + max(last - first, 0) // 4 * 4
+                    for i in range(first, whole, 4):
+                        j = i + shift
+                        for e in range(x.shape[2]):
+                            d_taps[part, k, e] += (
+                                d_out[b, i, e] * x[b, j, e]
+                                + d_out[b, i + 1, e] * x[b, j + 1, e]
+                                + d_out[b, i + 2, e] * x[b, j + 2, e]
+                                + d_out[b, i + 3, e] * x[b, j + 3, e]
+                            )
+                    for i in range(whole, last):
+                        for e in range(x.shape[2]):
+                            d_taps[part, k, e] += d_out[b, i, e] * x[b, i + shift, e]
+
+
+@kernel(F4, F4, F4)
+def dynamic_conv(projections, kernels, out):
+    """The last H of out [B, L, 2·H, D]: the last H of projections [B, L, 4·H, D] mixed by kernels [B, L, H, K]."""
+    length, heads, size = kernels.shape[1:]
+    for n in prange(kernels.shape[0] * length):
+        b, position = np.int64(n) // length, np.int64(n) % length
+        for h in range(heads):
+            values, result = 3 * heads + h, heads + h
+            for k in range(0, size, 3):
+                first = position + k - size // 2
+                in1, in2, in3, p1, p2, p3 = _three_neighbours(first, 1, k, position, length, size)
+                w1 = kernels[b, position, h, k] if in1 else np.float32(0.0)
+                w2 = kernels[b, position, h, k + 1] if in2 else np.float32(0.0)
+                w3 = kernels[b, position, h, k + 2] if in3 else np.float32(0.0)
+                _mix(projections, b, values, p1, p2, p3, w1, w2, w3, k > 0, out, position, result)
+
+
+@inline
+def _mix(x, b, head, p1, p2, p3, w1, w2, w3, add, out, position, result):
+    """out[b, position, result] = the weighted sum of three of x[b, :, head]. add: out += instead."""
+    if add:
+        for d in range(x.shape[3]):
+            out[b, position, result, d] += x[b, p1, head, d] * w1 + x[b, p2, head, d] * w2 + x[b, p3, head, d] * w3
+    else:
+        for d in range(x.shape[3]):
+            out[b, position, result, d] = x[b, p1, head, d] * w1 + x[b, p2, head, d] * w2 + x[b, p3, head, d] * w3
+
+
+@kernel(F4, F4, F4, F1, F4, F4)
+def dynamic_conv_backward(projections, kernels, d_out, real, d_logits, d_projections):
+    """d_logits [B, L, H, K], and the last H of d_projections [B, L, 4·H, D], times real [B·L]."""
+    length, heads, size = kernels.shape[1:]
+    for n in prange(kernels.shape[0] * length):
+        b, position = np.int64(n) // length, np.int64(n) % length
+        for h in range(heads):
+            values, result = 3 * heads + h, heads + h
+            mean = np.float32(0.0)
+            for k in range(0, size, 3):
+                first = position + k - size // 2
+                in1, in2, in3, p1, p2, p3 = _three_neighbours(first, 1, k, position, length, size)
+                d1, d2, d3 = np.float32(0.0), np.float32(0.0), np.float32(0.0)
+                for d in range(d_out.shape[3]):
+                    gradient = d_out[b, position, result, d]
+                    d1 += gradient * projections[b, p1, values, d]
+                    d2 += gradient * projections[b, p2, values, d]
+                    d3 += gradient * projections[b, p3, values, d]
+                d_logits[b, position, h, k] = d1 if in1 else np.float32(0.0)
+                if k + 1 < size:
+                    d_logits[b, position, h, k + 1] = d2 if in2 else np.float32(0.0)
+                if k + 2 < size:
+                    d_logits[b, position, h, k + 2] = d3 if in3 else np.float32(0.0)
+            for k in range(size):
+                mean += d_logits[b, position, h, k] * kernels[b, position, h, k]
+            for k in range(size):
+                d_logits[b, position, h, k] = kernels[b, position, h, k] * (d_logits[b, position, h, k] - mean)
+            for k in range(0, size, 3):
+                first = position - k + size // 2  # whose tap k lies on this token
+                in1, in2, in3, p1, p2, p3 = _three_neighbours(first, -1, k, position, length, size)
+                w1 = kernels[b, p1, h, k] * real[n] if in1 else np.float32(0.0)
+                w2 = kernels[b, p2, h, k + 1] * real[n] if in2 else np.float32(0.0)
+                w3 = kernels[b, p3, h, k + 2] * real[n] if in3 else np.float32(0.0)
+                _mix(d_out, b, result, p1, p2, p3, w1, w2, w3, k > 0, d_projections, position, values)
+
+
+# ---------------------------------------------------------------------------------------------------------------- heads
+
+
+@kernel(
+    F4, F1, F2, F1, F1, "float32", F4, F4, F4, F2, bfloat16=(F4, F1, F2, F1, F1, "float32", B4, B4, B4, B2)
+)  # fmt: skip
+def split_heads(projections, bias, span, span_bias, real, scale, query, key, value, product):
+    """From projections [B, L, 4·H, D] without bias [4·H·D] to heads.
+
+    query (times scale), key, value: [B, H, L, D]. In place, projections get their bias in the query and, times
+    real [B·L], in the convolution values; span [N, H·D] gets its own. product [N, H·D] = query · span.
+    """
+    length, width = projections.shape[1], projections.shape[3]
+    heads = projections.shape[2] // 4
+    for n in prange(projections.shape[0] * length):
+        b, position = n // length, n % length
+        for h in range(heads):
+            first = h * width
+            row, result = projections[b, position, h], query[b, h, position]
+            for d in range(width):
+                q = row[d] + bias[first + d]
+                s = span[n, first + d] + span_bias[first + d]
+                row[d] = q
+                span[n, first + d] = s
+                result[d] = written(result, q * scale)
+                product[n, first + d] = written(product, q * s)
+            first += heads * width
+            row, result = projections[b, position, heads + h], key[b, h, position]
+            for d in range(width):
+                result[d] = written(result, row[d] + bias[first + d])
+            first += heads * width
+            row, result = projections[b, position, 2 * heads + h], value[b, h, position]
+            for d in range(width):
+                result[d] = written(result, row[d] + bias[first + d])
+            first += heads * width
+            row = projections[b, position, 3 * heads + h]
+            for d in range(width):
+                row[d] = (row[d] + bias[first + d]) * real[n]
+
+
+@kernel(
+    F4, F2, F4, F4, F4, F2, F1, "float32", F4, F2, F3, bfloat16=(F4, F2, F4, F4, F4, F2, F1, "float32", F4, B2, F3)
+)  # fmt: skip
+def join_gradients(projections, span, d_query, d_key, d_value, d_product, real, scale, d_projections, d_span, sums):
+    """The backward of split_heads: all of d_projections but the convolution values, which are there already.
+
+    sums [P, 5, H·D] gets partial sums of the gradients of both biases, the span's last.
+    """
+    length, width = projections.shape[1], projections.shape[3]
+    heads = projections.shape[2] // 4
+    for part in prange(PARTS):
+        start, stop = part_of(part, projections.shape[0] * length)
+        total = sums[part]
+        total[:] = np.float32(0.0)
+        for n in range(start, stop):
+            b, position = n // length, n % length
+            for h in range(heads):
+                first = h * width
+                query, gradient = projections[b, position, h], d_query[b, h, position]
+                row = d_projections[b, position, h]
+                for d in range(width):
+                    from_product = d_product[n, first + d]
+                    dq = gradient[d] * scale + from_product * span[n, first + d]
+                    ds = from_product * query[d]
+                    row[d] = dq
+                    d_span[n, first + d] = written(d_span, ds)
+                    total[0, first + d] += dq
+                    total[4, first + d] += ds
+                gradient, row = d_key[b, h, position], d_projections[b, position, heads + h]
+                for d in range(width):
+                    row[d] = gradient[d]
+                    total[1, first + d] += gradient[d]
+                gradient, row = d_value[b, h, position], d_projections[b, position, 2 * heads + h]
+                for d in range(width):
+                    row[d] = gradient[d]
+                    total[2, first + d] += gradient[d]
+                row = d_projections[b, position, 3 * heads + h]
+                for d in range(width):
+                    total[3, first + d] += row[d]
+
+
+@kernel(F4, F4)
+def merge_heads(x, out):
+    """x [B, H, L, D] → the first H of out [B, L, 2·H, D]."""
+    heads, length = x.shape[1:3]
+    for n in prange(x.shape[0] * length):
+        b, position = n // length, n % length
+        for h in range(heads):
+            source, target = x[b, h, position], out[b, position, h]
+            for d in range(source.size):
+                target[d] = source[d]
+
+
+@kernel(F4, F4, bfloat16=(F4, B4))
+def take_heads(x, out):
+    """The first H of x [B, L, 2·H, D] → out [B, H, L, D]."""
+    heads, length = out.shape[1:3]
+    for n in prange(x.shape[0] * length):
+        b, position = n // length, n % length
+        for h in range(heads):
+            source, target = x[b, position, h], out[b, h, position]
+            for d in range(source.size):
+                target[d] = written(target, source[d])
+
+
+# ----------------------------------------------------------------------------------------------------------- embeddings
+
+
+@kernel(I1, F2, "int64", F2)
+def scatter_add(ids, rows, ignored, table):
+    """table[ids[n]] += rows[n] [E] wherever ids[n] is not `ignored`. Threads share the columns, so no two collide."""
+    width = 16  # floats in a cache line
+    for block in prange((rows.shape[1] + width - 1) // width):
+        first, last = block * width, min((block + 1) * width, rows.shape[1])
+        for n in range(ids.size):
+            if ids[n] != ignored:
+                target, row = table[ids[n]], rows[n]
+                for e in range(first, last):
+                    target[e] += row[e]

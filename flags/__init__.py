@@ -1,0 +1,1 @@
+"""What command lines share: the parser and its exit statuses (`command_line`), flags that several scripts have."""

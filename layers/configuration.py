@@ -1,0 +1,166 @@
+"""ConvBERT's configuration: the published sizes, what fits together, and config.json."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+from files.errors import InputError
+from files.json_files import read_json
+
+ACTIVATIONS = ("gelu", "gelu_new", "relu", "silu")
+PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
+
+PRESETS = {  # differences from ConvBertConfig's defaults, which are convbert-base's
+    "convbert-tiny": dict(
+        vocab_size=8192, embedding_size=128, hidden_size=192, num_hidden_layers=6, num_attention_heads=4,
+        intermediate_size=768,
+    ),
+    "convbert-tiny-generator": dict(
+        vocab_size=8192, embedding_size=128, hidden_size=96, num_hidden_layers=6, num_attention_heads=2,
+        intermediate_size=384,
+    ),
+    "convbert-small": dict(embedding_size=128, hidden_size=256, num_attention_heads=4, intermediate_size=1024),
+    "convbert-small-generator": dict(embedding_size=128, hidden_size=64, num_attention_heads=1, intermediate_size=256),
+    "convbert-medium-small": dict(
+        embedding_size=128, hidden_size=384, num_attention_heads=8, intermediate_size=1536, num_groups=2
+    ),
+    "convbert-medium-small-generator": dict(
+        embedding_size=128, hidden_size=96, num_attention_heads=2, intermediate_size=384, num_groups=2
+    ),
+    "convbert-base": dict(),
+    "convbert-base-generator": dict(hidden_size=256, num_attention_heads=4, intermediate_size=1024),
+}  # fmt: skip
+
+
+@dataclasses.dataclass
+class ConvBertConfig:
+    """Everything that decides a model's shape and arithmetic. Raises InputError when the values don't fit together."""
+
+    vocab_size: int = 30522
+    embedding_size: int = 768
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12  # as in BERT; attention keeps one in head_ratio, convolution gets as many
+    intermediate_size: int = 3072
+    conv_kernel_size: int = 9  # odd
+    head_ratio: int = 2  # the paper's γ
+    num_groups: int = 1  # of the feed-forward's grouped linear layers
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    classifier_dropout: float | None = None  # None: as hidden_dropout_prob
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+    pad_token_id: int = 0
+    num_labels: int = 2  # 1 means regression
+    label_names: list | None = None  # index → word; None: LABEL_0, LABEL_1, …
+    problem_type: str | None = None  # of the labels, one of PROBLEM_TYPES; None: told by num_labels and their shape
+    classifier: str = "mlp"  # of sequence classification: mlp (H's), linear (T's), pooled_mlp (P's)
+    mask_conv_padding: bool = False
+
+    def __post_init__(self):
+        def require(condition, message):
+            if not condition:
+                raise InputError(f"ConvBERT configuration: {message}")
+
+        for field in ("vocab_size", "embedding_size", "hidden_size", "num_attention_heads", "intermediate_size",
+                      "conv_kernel_size", "head_ratio", "num_groups", "max_position_embeddings", "type_vocab_size",
+                      "num_labels"):  # fmt: skip
+            value = getattr(self, field)
+            require(isinstance(value, int) and value >= 1, f"{field} must be a whole number from 1, not {value!r}")
+        for field in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"):
+            value = getattr(self, field)
+            require(value is None or 0 <= value < 1, f"{field} must lie in [0, 1), not {value!r}")
+        heads, ratio, groups = self.num_attention_heads, self.head_ratio, self.num_groups
+        require(self.num_hidden_layers >= 0, f"num_hidden_layers is {self.num_hidden_layers}")
+        require(self.conv_kernel_size % 2 == 1, f"conv_kernel_size must be odd, not {self.conv_kernel_size}")
+        require(self.hidden_size % heads == 0, f"hidden_size {self.hidden_size} is not a multiple of {heads} heads")
+        require(heads < ratio or heads % ratio == 0, f"{heads} heads are not a multiple of head_ratio {ratio}")
+        for size in (self.hidden_size, self.intermediate_size):
+            require(size % groups == 0, f"size {size} does not divide into num_groups {groups}")
+        require(0 <= self.pad_token_id < self.vocab_size, f"pad_token_id {self.pad_token_id} is not in the vocabulary")
+        require(self.hidden_act in ACTIVATIONS, f"hidden_act {self.hidden_act!r} is none of {', '.join(ACTIVATIONS)}")
+        require(self.classifier in ("mlp", "linear", "pooled_mlp"), f"classifier {self.classifier!r} is unknown")
+        require(self.problem_type in (None, *PROBLEM_TYPES), f"problem_type {self.problem_type!r} is unknown")
+        names = self.label_names
+        require(not names or len(names) == self.num_labels, f"{self.num_labels} labels but the names {names}")
+
+    @property
+    def head_size(self):
+        return self.hidden_size // self.num_attention_heads
+
+    @property
+    def heads_of_each_kind(self):
+        return max(1, self.num_attention_heads // self.head_ratio)
+
+    @classmethod
+    def from_preset(cls, name, **changes):
+        """The configuration of a published size or of its generator, e.g. "convbert-small-generator"."""
+        if name not in PRESETS:
+            raise InputError(f"{name}: neither a folder nor a preset; presets are {', '.join(PRESETS)}")
+        return cls(**{**PRESETS[name], **changes})
+
+    @classmethod
+    def from_dict(cls, content, **changes):
+        """From the content of a config.json as we, PaddleNLP or Hugging Face write it; foreign keys are ignored."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        values = {key: value for key, value in content.items() if key in known}
+        if content.get("pool_act", "tanh") != "tanh":
+            raise InputError(f"config.json: pool_act {content['pool_act']!r}; this project's pooler has tanh")
+        labels = content.get("id2label") or {}
+        if labels:
+            values["num_labels"] = len(labels)
+            names = [labels[key] for key in sorted(labels, key=int)]
+            values["label_names"] = None if names == _default_labels(len(names)) else names
+        if "num_labels" in changes:
+            values.pop("label_names", None)
+        return cls(**{**values, **changes})
+
+    @classmethod
+    def from_pretrained(cls, source, **changes):
+        """From a folder's config.json, or a preset's name."""
+        if not os.path.isdir(source):
+            return cls.from_preset(source, **changes)
+        content = read_json(Path(source) / "config.json")
+        if content.get("model_type", "convbert") != "convbert":
+            raise InputError(f"{source}/config.json: a {content['model_type']} model, not a ConvBERT")
+        return cls.from_dict(content, **changes)
+
+    @staticmethod
+    def of_weights(weights):
+        """What the shapes of an encoder's weights say, as a dict: all that has a shape. Names are ours."""
+
+        def shape(name):
+            if f"convbert.{name}" not in weights:
+                raise InputError(f"no config.json, and no weight convbert.{name} to tell the model's size by")
+            return weights[f"convbert.{name}"].shape
+
+        tables = (shape(f"embeddings.{name}_embeddings.weight") for name in ("word", "position", "token_type"))
+        words, positions, types = tables
+        hidden, width = shape("encoder.layers.0.self_attn.q_proj.weight")
+        taps = shape("encoder.layers.0.self_attn.key_conv_attn_layer.depthwise.weight")[2]
+        kind = shape("encoder.layers.0.self_attn.conv_kernel_layer.weight")[1] // taps  # heads of each kind
+        heads = hidden * kind // width
+        *groups, _, inner = shape("encoder.layers.0.linear1.weight")
+        groups = groups[0] if groups else 1
+        return dict(
+            vocab_size=words[0], embedding_size=words[1], max_position_embeddings=positions[0],
+            type_vocab_size=types[0], hidden_size=hidden, conv_kernel_size=taps, num_attention_heads=heads,
+            head_ratio=heads // kind if heads > 1 else 2,  # one head computes the same with any ratio
+            num_hidden_layers=1 + max(int(name.split(".")[3]) for name in weights if ".encoder.layers." in name),
+            num_groups=groups, intermediate_size=inner * groups,
+        )  # fmt: skip
+
+    def to_dict(self):
+        """The content of config.json, with the keys that PaddleNLP and Hugging Face read."""
+        content = dataclasses.asdict(self)
+        names = content.pop("label_names") or _default_labels(self.num_labels)
+        content["id2label"] = {str(index): name for index, name in enumerate(names)}
+        content["label2id"] = {name: index for index, name in enumerate(names)}
+        return {"model_type": "convbert", **content}
+
+
+def _default_labels(count):
+    return [f"LABEL_{index}" for index in range(count)]

@@ -1,0 +1,105 @@
+"""What pre-training minimises, step by step: mask → fill in → draw → tell replaced tokens from original ones.
+
+The steps themselves are `masking.mask`, `functions.language_model` and the two models; here they are put together over the
+rows of a step that may be worked on in pieces, by several processes.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import paddle
+
+from pretraining.masking import Vocabulary, mask
+
+# What is added up over pieces, processes and steps: losses over all tokens that count, and numbers of tokens.
+SUMS = ("gen_loss", "gen_right", "masked", "disc_loss", "disc_right", "real", "disc_found", "replaced")
+
+
+class Batch(NamedTuple):
+    """A step's examples; arrays [B, L]."""
+
+    input_ids: np.ndarray  # masked
+    token_type_ids: np.ndarray
+    labels: np.ndarray  # the original at masked positions, -100 elsewhere
+    draws: np.ndarray  # from [0, 1): what the generator draws at a masked position depends on it
+
+
+class Objective:
+    """Replaced-token detection by a ConvBertForPretraining, or masked words by a ConvBertGenerator.
+
+    A call with a batch, row numbers, and the number of processes gives the loss of these rows, and their SUMS, float64.
+    The losses of all pieces and processes of a batch, averaged over the processes, add up to gen_weight · the mean over
+    its masked tokens + disc_weight · the mean over its real ones.
+    """
+
+    def __init__(self, model, tokenizer, share=0.15, whole_words=False, style="electra", gen_weight=1, disc_weight=50):
+        self.model, self.vocabulary = model, Vocabulary(tokenizer)
+        self.masking = share, whole_words, style
+        self.words_only = not hasattr(model, "discriminator")
+        self.gen_weight, self.disc_weight = (1.0, 0.0) if self.words_only else (gen_weight, disc_weight)
+
+    def parts(self):
+        """Name → model, of those that a user takes."""
+        if self.words_only:
+            return {"generator": self.model}
+        return {"generator": self.model.generator, "discriminator": self.model.discriminator}
+
+    def batch(self, segments, numbers, *seed):
+        """Examples by their numbers, masked; the same for the same seed."""
+        random = np.random.default_rng(seed)
+        ids, types = segments.inputs(numbers)
+        masked, labels = mask(random, ids, self.vocabulary, *self.masking)
+        return Batch(masked, types, labels, random.random(ids.shape, np.float32))
+
+    def __call__(self, batch, rows, processes=1):
+        some = rows if len(rows) else np.arange(1)  # without rows: the work of one, for it must have gradients too
+        ids, types, labels, draws = (array[some] for array in batch)
+        where = np.flatnonzero(labels.ravel() != -100)
+        originals, draws = labels.ravel()[where], paddle.to_tensor(draws.ravel()[where])
+        inputs = paddle.to_tensor(ids), paddle.to_tensor(types)
+        if self.words_only:
+            hidden = self.model.convbert(*inputs).flatten(0, 1).gather(paddle.to_tensor(where))
+            gen_loss, predictions, _ = self.model.fill(hidden, paddle.to_tensor(originals), draws)
+            disc_loss, truth, says = 0.0, np.where(ids == self.vocabulary.pad_id, -100, 0), np.zeros(ids.shape, bool)
+        else:
+            found = self.model(*inputs, labels=paddle.to_tensor(labels), draws=draws)
+            gen_loss, predictions, disc_loss = found.gen_loss, found.gen_predictions, found.disc_loss
+            truth, says = found.disc_labels.numpy(), found.logits.astype("float32").numpy() > 0
+        real, replaced = truth != -100, truth == 1
+        sums = [float(gen_loss) * len(where), (predictions.numpy() == originals).sum(), len(where)]
+        sums += [float(disc_loss) * real.sum(), (says == replaced)[real].sum(), real.sum()]
+        sums += [says[replaced].sum(), replaced.sum()]
+
+        counts = processes * bool(len(rows))
+        of_masked = float(len(where) / max(1, (batch.labels != -100).sum()))
+        of_real = float(real.sum() / (batch.input_ids != self.vocabulary.pad_id).sum())
+        loss = (self.gen_weight * of_masked * counts) * gen_loss
+        if not self.words_only:
+            loss = loss + (self.disc_weight * of_real * counts) * disc_loss
+        return loss, np.array(sums, np.float64) * bool(len(rows))
+
+    @staticmethod
+    def no_sums():
+        return np.zeros(len(SUMS))
+
+    @staticmethod
+    def tokens(sums):
+        """How many real tokens were worked on."""
+        return int(sums[SUMS.index("real")])
+
+    def metrics(self, sums):
+        """SUMS → what is logged, by name."""
+        of = dict(zip(SUMS, map(float, sums), strict=True))
+        masked, real = max(1.0, of["masked"]), max(1.0, of["real"])
+        gen = {"gen_loss": of["gen_loss"] / masked, "gen_acc": of["gen_right"] / masked}
+        if self.words_only:
+            return {"loss": gen["gen_loss"], **gen}
+        disc_loss = of["disc_loss"] / real
+        return {
+            "loss": self.gen_weight * gen["gen_loss"] + self.disc_weight * disc_loss,
+            "gen_loss": gen["gen_loss"],
+            "disc_loss": disc_loss,
+            "gen_acc": gen["gen_acc"],
+            "disc_acc": of["disc_right"] / real,
+            "disc_recall": of["disc_found"] / max(1.0, of["replaced"]),
+        }

@@ -1,0 +1,1 @@
+"""Single requests to a fine-tuned model: the predictor, its explanation of one text, the server's page."""

@@ -1,0 +1,83 @@
+"""Looking inside: the kernels and maps that are drawn are those that the model computes with."""
+
+import numpy as np
+import paddle
+import pytest
+from test_export import model_folder
+
+import predict
+from files.errors import InputError
+from modeling import dynamic_conv
+from serving.explanation import draw_explanation, explain
+from serving.predictor import Predictor
+
+
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory):
+    return Predictor(model_folder(tmp_path_factory.mktemp("model") / "model", label_names=["bad", "good"]))
+
+
+def test_kernels_are_those_of_the_forward_pass(predictor, monkeypatch):
+    """Seen where the plain definition uses them."""
+    used = []
+    real = dynamic_conv
+
+    def dynamic_conv(values, logits):
+        used.append(paddle.nn.functional.softmax(logits, axis=-1)[0].numpy())
+        return real(values, logits)
+
+    monkeypatch.setenv("CONVBERT_KERNELS", "paddle")
+    monkeypatch.setattr(ops, "dynamic_conv", dynamic_conv)
+    for layer in (1, 2):
+        used.clear()
+        found = explain(predictor, "a good film", "with a second text", layer)
+        assert found.kernels.shape == (2, len(found.tokens), 9)
+        np.testing.assert_allclose(found.kernels, used[layer - 1].transpose(1, 0, 2), atol=1e-6)
+        np.testing.assert_allclose(found.kernels.sum(-1), 1, atol=1e-5)
+        np.testing.assert_allclose(found.attention.sum(-1), 1, atol=1e-5)
+    assert found.attention.shape == (2, len(found.tokens), len(found.tokens))
+    assert found.tokens[0] == "[CLS]"
+    assert found.tokens.count("[SEP]") == 2
+    (expected,) = predictor(["a good film"], ["with a second text"])
+    assert found.answers == pytest.approx(expected.probabilities, abs=1e-6)
+
+
+def test_layers_and_models_that_can_not_be_looked_into(predictor):
+    assert explain(predictor, "a").layer == 1  # the middle one of two
+    for layer in (0, 3, -1):
+        with pytest.raises(InputError, match=f"layer {layer}: this model has layers 1 to 2"):
+            explain(predictor, "a", layer=layer)
+
+
+def test_the_picture(tmp_path, capsys, one_line):
+    from matplotlib import pyplot
+
+    folder = model_folder(tmp_path / "model", num_labels=3,
+                          label_names=["a", "b", "a name that is longer than there is room for"])  # fmt: skip
+    command = ["--model", str(folder), "word " * 12, "--device", "cpu", "--explain"]
+    assert predict.main([*command, str(tmp_path / "in.png"), "--layer", "2"]) == 0
+    height, width, _ = pyplot.imread(tmp_path / "in.png").shape
+    assert width > height > 500
+    capsys.readouterr()
+    one_line(
+        predict.main([*command, str(tmp_path / "other.png"), "--layer", "3"]), "layer 3: this model has layers 1 to 2"
+    )
+    assert not (tmp_path / "other.png").exists()
+    with pytest.raises(SystemExit):
+        predict.main([*command, "in.txt"])
+
+
+def test_what_is_left_out_is_said(predictor, tmp_path):
+    texts = []
+    real = figures._write
+    found = explain(predictor, "word " * 60)
+
+    def write(picture, path):
+        texts.extend(text.get_text() for panel in picture.axes for text in panel.texts)
+        real(picture, path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "_write", write)
+        draw_explanation(found, tmp_path / "a.svg")
+    assert any(f"the first 48 of {len(found.tokens)} tokens" in text for text in texts)
+    assert (tmp_path / "a.svg").read_text().startswith("<?xml")

@@ -1,0 +1,338 @@
+import re
+
+import numpy as np
+import paddle
+import pytest
+
+from files.errors import InputError
+from modeling import ConvBertConfig, ConvBertForSequenceClassification
+from training.curves import Curves
+from training.device import choose_device
+from training.facts import run_facts
+from training.optimizer import AdamW, adamw, layer_depth, learning_rates
+from training.order import batches_by_length, seed_step, shuffled_batches, weighted_pieces
+
+
+def lengths(count, seed=0):
+    return np.random.default_rng(seed).integers(3, 60, count)
+
+
+@pytest.mark.parametrize("bucket", [True, False])
+@pytest.mark.parametrize("count", [1, 31, 32, 33, 5000])
+def test_an_epoch_holds_every_example_once(count, bucket):
+    batches = shuffled_batches(lengths(count), 32, seed=1, epoch=0, bucket=bucket)
+    assert sorted(np.concatenate(batches)) == list(range(count))
+    assert len(batches) == -(-count // 32)
+    assert sorted(map(len, batches))[1:] == [32] * (len(batches) - 1)
+
+
+def test_buckets_save_padding_and_stay_random():
+    sizes = lengths(5000)
+
+    def padded(batches):
+        return sum(len(batch) * sizes[batch].max() for batch in batches)
+
+    plain, bucketed = (shuffled_batches(sizes, 32, 1, 0, bucket) for bucket in (False, True))
+    assert padded(bucketed) < 1.1 * sizes.sum() < 0.7 * padded(plain)
+    longest = np.array([sizes[batch].max() for batch in bucketed])
+    assert abs(np.corrcoef(longest, np.arange(len(longest)))[0, 1]) < 0.25  # not from short to long
+
+
+def test_the_order_depends_on_seed_and_epoch_alone():
+    def order(seed, epoch):
+        return np.concatenate(shuffled_batches(lengths(500), 32, seed, epoch))
+
+    np.testing.assert_array_equal(order(1, 2), order(1, 2))
+    for other in ((1, 3), (2, 2)):
+        assert (order(1, 2) != order(*other)).any()
+
+
+def test_evaluation_batches_grow_in_length():
+    sizes = lengths(100)
+    batches = batches_by_length(sizes, 32)
+    assert sorted(np.concatenate(batches)) == list(range(100))
+    assert (np.diff(sizes[np.concatenate(batches)]) >= 0).all()
+
+
+def test_a_step_s_dropout_depends_on_seed_and_step_alone():
+    def drawn(seed, step):
+        seed_step(seed, step)
+        return paddle.nn.functional.dropout(paddle.ones([1000]), 0.5).numpy()
+
+    np.testing.assert_array_equal(drawn(1, 2), drawn(1, 2))
+    for other in ((1, 3), (2, 2), (2, 1)):
+        assert (drawn(1, 2) != drawn(*other)).any()
+
+
+def test_the_schedule():
+    schedule = learning_rates("linear", 1e-4, total_steps=100, warmup_steps=10)
+    rates = []
+    for _ in range(101):
+        rates.append(schedule.get_lr())
+        schedule.step()
+    assert rates[0] == 0
+    assert rates[5] == pytest.approx(5e-5)
+    assert rates[10] == max(rates) == pytest.approx(1e-4)
+    assert rates[55] == pytest.approx(5e-5)
+    assert rates[100] == 0
+    assert learning_rates("linear", 1e-4, 10, 0).get_lr() == 1e-4
+
+
+def rates(schedule, steps):
+    found = []
+    for _ in range(steps):
+        found.append(schedule.get_lr())
+        schedule.step()
+    return found
+
+
+def test_other_schedules():
+    cosine = rates(learning_rates("cosine", 1.0, 100, 20), 101)
+    assert cosine[10] == pytest.approx(0.5)
+    assert cosine[20] == max(cosine) == 1
+    assert cosine[60] == pytest.approx(0.5)
+    assert cosine[40] == pytest.approx((1 + 2**-0.5) / 2)
+    assert cosine[100] == pytest.approx(0)
+    constant = rates(learning_rates("constant", 1.0, 100, 20), 101)
+    assert constant[10] == pytest.approx(0.5)
+    assert constant[20:] == [1] * 81
+
+
+def test_the_original_s_schedule_falls_during_warm_up():
+    """google-research/electra, model/optimization.py: polynomial decay of the rate, times min(1, step / warm-up)."""
+    found = rates(learning_rates("linear", 1.0, 100, 10, decay_in_warmup=True), 101)
+    expected = [(1 - step / 100) * min(1, step / 10) for step in range(101)]
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+class Layered(paddle.nn.Layer):
+    """Names as in our models and PaddleNLP's, three layers deep."""
+
+    def __init__(self):
+        super().__init__()
+        self.config = ConvBertConfig.from_preset("convbert-tiny", num_hidden_layers=3)
+        self.convbert = paddle.nn.Layer()
+        self.convbert.embeddings = paddle.nn.Embedding(2, 2)
+        self.convbert.embeddings_project = paddle.nn.Linear(2, 2)
+        self.convbert.encoder = paddle.nn.Layer()
+        self.convbert.encoder.layers = paddle.nn.LayerList([paddle.nn.Linear(2, 2) for _ in range(3)])
+        self.classifier = paddle.nn.Linear(2, 2)
+
+
+@pytest.mark.parametrize("tf_compat", [False, True])
+def test_layers_below_learn_slower(tf_compat):
+    """The paper's code: decay ** (layers + 2 - depth), depth 0 for embeddings, n + 1 for layer n; the head's is 1."""
+    model = Layered()
+    optimizer = adamw(model, 1.0, 0.0, 1e-6, layer_decay=0.5, tf_compat=tf_compat)
+    found = {
+        name.removeprefix("convbert.").removesuffix(".weight"): p.optimize_attr["learning_rate"]
+        for name, p in model.named_parameters()
+        if name.endswith("weight")
+    }
+    assert optimizer is not None
+    slip = 0.5 if tf_compat else 1.0
+    assert found == {
+        "classifier": 1.0,
+        "encoder.layers.2": 0.5 * slip,
+        "encoder.layers.1": 0.25 * slip,
+        "encoder.layers.0": 0.125 * slip,
+        "embeddings": 0.0625 * slip,
+        "embeddings_project": 0.0625 * slip,
+    }
+
+
+def test_every_layer_of_a_real_model_has_its_depth():
+    model = ConvBertForSequenceClassification(ConvBertConfig.from_preset("convbert-tiny"))
+    depths = {name: layer_depth(name, 6) for name, _ in model.named_parameters()}
+    assert sorted(set(depths.values())) == list(range(8))
+    assert all(depth == 7 for name, depth in depths.items() if not name.startswith("convbert."))
+    assert {depth for name, depth in depths.items() if "embeddings" in name} == {0}
+
+
+@pytest.mark.parametrize("path", ["auto", "paddle"])
+def test_without_bias_correction(monkeypatch, path):
+    """Adam as in the paper's code: w -= rate · m / (sqrt(v) + epsilon), the moments as they are."""
+    monkeypatch.setenv("CONVBERT_KERNELS", path)
+    weight = paddle.create_parameter([3], "float32")
+    weight.set_value(np.ones(3, "float32"))
+    optimizer = AdamW(0.1, parameters=[weight], weight_decay=0.0, epsilon=1e-6, bias_correction=False)
+    expected, moment, square = np.ones(3), 0.0, 0.0
+    beta1, beta2 = float(np.float32(0.9)), float(np.float32(0.999))
+    for gradient in (np.array([1.0, -2.0, 0.5]), np.array([0.5, 1.0, 4.0]), np.array([-1.0, 0.1, 0.2])):
+        weight.grad = paddle.to_tensor(gradient.astype("float32"))
+        optimizer.step()
+        optimizer.clear_grad()
+        moment = beta1 * moment + (1 - beta1) * gradient
+        square = beta2 * square + (1 - beta2) * gradient**2
+        expected = expected - 0.1 * moment / (np.sqrt(square) + 1e-6)
+        np.testing.assert_allclose(weight.numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_long_gradients_are_cut():
+    found = {}
+    for limit in (None, 1.0):
+        weights = [paddle.create_parameter([2], "float32") for _ in range(2)]
+        for weight in weights:
+            weight.set_value(np.zeros(2, "float32"))
+            weight.grad = paddle.to_tensor([3.0, 4.0])
+        model = paddle.nn.Layer()
+        model.first, model.second = weights
+        optimizer = adamw(model, 1.0, 0.0, 1e3, max_grad_norm=limit)  # epsilon so large that steps are linear
+        optimizer.step()
+        found[limit] = np.concatenate([weight.numpy() for weight in weights])
+    np.testing.assert_allclose(found[1.0] * 50**0.5, found[None], rtol=2e-2)
+
+
+class Alone:
+    count, rank = 1, 0
+
+    def share(self, pieces):
+        return pieces[self.rank :: self.count]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("size", [1, 5, 8, 13, 24])
+def test_pieces_add_up_to_the_mean_over_the_batch(count, size):
+    batch, values = np.arange(100, 100 + size), np.random.default_rng(0).normal(size=200)
+    total, seen = 0.0, []
+    for rank in range(count):
+        processes = Alone()
+        processes.count, processes.rank = count, rank
+        pieces = weighted_pieces(batch, 4, processes)
+        assert pieces
+        total += sum(weight * values[indices].mean() for indices, weight in pieces) / count
+        seen += [index for indices, weight in pieces for index in indices if weight]
+    assert total == pytest.approx(values[batch].mean())
+    assert sorted(seen) == list(batch)
+
+
+def test_biases_and_norms_do_not_decay():
+    layer = paddle.nn.Sequential(paddle.nn.Linear(2, 2))
+    layer.add_sublayer("norm", paddle.nn.LayerNorm(2))
+    optimizer = adamw(layer, 0.1, weight_decay=0.5, epsilon=1e-6)
+    before = {name: weight.numpy() for name, weight in layer.named_parameters()}
+    for weight in layer.parameters():
+        weight.grad = paddle.zeros_like(weight)
+    optimizer.step()
+    for name, weight in layer.named_parameters():
+        factor = 0.95 if name == "0.weight" else 1.0
+        np.testing.assert_allclose(weight.numpy(), before[name] * factor, rtol=1e-6)
+
+
+def test_devices(capsys):
+    assert choose_device("cpu") == "cpu"
+    assert re.fullmatch(r"device: cpu \(\d+ threads, .*\)\n", capsys.readouterr().err)
+    for name in ("gpu:99", "tpu"):
+        with pytest.raises(InputError, match=f"--device {name}: this Paddle sees cpu"):
+            choose_device(name)
+
+
+def test_facts_are_plausible():
+    facts = run_facts()
+    assert facts["versions"]["numpy"] == np.__version__
+    assert 50 < facts["peak_memory_mb"] < 100_000
+    assert facts["machine"]["cores"] >= 1
+
+
+# ------------------------------------------------------------------------------------------------------------- AdamW
+
+
+def adamw_run(kind, steps=100, resume_at=None, **settings):
+    """Weights and state after some steps on given gradients; the second parameter only has one every third step."""
+
+    def optimizer(weights):
+        group = {"weight_decay": 0.02, "beta1": 0.8, "beta2": 0.99, "epsilon": 1e-4}
+        groups = [{"params": weights[:2]}, {"params": weights[2:], "learning_rate": 0.3, **group}]
+        return kind(schedule, parameters=groups, weight_decay=0.1, epsilon=1e-6, **settings)
+
+    random = np.random.default_rng(0)
+    start = [random.normal(size=shape).astype("float32") for shape in ([300, 70], [5], [3, 4, 5], [20_000])]
+    schedule = learning_rates("linear", 1e-3, 2 * steps, 10)
+
+    def parameters(values):
+        weights = [paddle.create_parameter(value.shape, "float32") for value in values]
+        for weight, value in zip(weights, values, strict=True):
+            weight.set_value(value)
+        return weights
+
+    weights = parameters(start)
+    chosen = optimizer(weights)
+    for step in range(steps):
+        for index, weight in enumerate(weights):
+            gradient = paddle.to_tensor(random.normal(size=weight.shape).astype("float32") * 10.0 ** (index - 2))
+            if index != 1 or step % 3 == 0:
+                weight.grad = gradient
+        chosen.step()
+        chosen.clear_grad(set_to_zero=False)
+        schedule.step()
+        if step == resume_at:
+            state, stopped = chosen.state_dict(), weights
+            weights = parameters([weight.numpy() for weight in stopped])
+            chosen = optimizer(weights)
+            for old, new in zip(stopped, weights, strict=True):
+                state = {key.replace(f"{old.name}_", f"{new.name}_"): value for key, value in state.items()}
+            chosen.set_state_dict(state)
+    state = chosen.state_dict()
+    kinds = "moment1", "moment2", "beta1_pow", "beta2_pow"
+    ordered = [next(k for k in state if k.startswith(f"{w.name}_{kind}")) for w in weights for kind in kinds]
+    state = [state[key].numpy() for key in ordered]
+    return [weight.numpy() for weight in weights], state
+
+
+@pytest.mark.parametrize("decay_first_only", [False, True])
+def test_adamw_is_paddle_s(monkeypatch, decay_first_only):
+    settings = (
+        {"apply_decay_param_fun": lambda name: int(re.findall(r"\d+", name)[0]) % 2 == 0} if decay_first_only else {}
+    )
+    results = [adamw_run(kind, **settings) for kind in (AdamW, paddle.optimizer.AdamW)]
+    monkeypatch.setenv("CONVBERT_KERNELS", "paddle")
+    results.append(adamw_run(AdamW, **settings))
+    for weights, state in results[1:]:
+        for ours, theirs in zip(results[0][0], weights, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
+        for ours, theirs in zip(results[0][1], state, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_adamw_goes_on_bit_for_bit():
+    whole, stopped = adamw_run(AdamW), adamw_run(AdamW, resume_at=36)
+    for ours, theirs in zip(whole[0] + whole[1], stopped[0] + stopped[1], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_adamw_has_a_rate_for_every_layer(monkeypatch):
+    """Decoupled decay shrinks a weight without gradient by rate · ratio · decay."""
+    for path in ("auto", "paddle"):
+        monkeypatch.setenv("CONVBERT_KERNELS", path)
+        weights = [paddle.create_parameter([3], "float32") for _ in range(2)]
+        for weight in weights:
+            weight.set_value(np.ones(3, "float32"))
+            weight.grad = paddle.zeros([3])
+        ratios = {weights[0].name: 0.5, weights[1].name: 2.0}
+        optimizer = AdamW(
+            0.1, parameters=weights, weight_decay=0.2, lr_ratio=lambda weight, ratios=ratios: ratios[weight.name]
+        )
+        optimizer.step()
+        np.testing.assert_allclose(weights[0].numpy(), 1 - 0.1 * 0.5 * 0.2, rtol=1e-6)
+        np.testing.assert_allclose(weights[1].numpy(), 1 - 0.1 * 2.0 * 0.2, rtol=1e-6)
+
+
+def test_adamw_passes_bad_numbers_on():
+    weight = paddle.create_parameter([4], "float32")
+    weight.grad = paddle.to_tensor([1.0, float("nan"), float("inf"), 0.0])
+    AdamW(0.1, parameters=[weight]).step()
+    assert np.isfinite(weight.numpy()).tolist() == [True, False, False, True]
+
+
+def test_a_picture_is_not_drawn_all_the_time(monkeypatch):
+    drawn, now = [], [100.0]
+    monkeypatch.setattr(training.time, "time", lambda: now[0])
+    curves = Curves(draw=lambda: drawn.append(now[0]))
+    for now[0] in (101.0, 119.0, 121.0, 125.0, 142.0):
+        curves.redraw()
+    assert drawn == [121.0, 142.0]
+    curves.close()
+    assert len(drawn) == 3  # the last state is always drawn
+    nothing = Curves()
+    nothing.redraw()
+    nothing.close()

@@ -1,0 +1,219 @@
+"""Two processes on this machine's CPU, as paddle.distributed.launch starts them."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from test_run_glue import command, tiny  # noqa: F401  (a fixture)
+from test_run_pretrain import SIZES
+from test_run_pretrain import command as pretraining_command
+
+from files.json_files import read_json
+from files.weights import read_weights
+from layers.configuration import ConvBertConfig
+from training import processes
+
+LAUNCH = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--backend", "gloo"]
+
+
+def test_alone_nothing_changes():
+    alone = processes.Processes()
+    assert (alone.rank, alone.count, alone.writes) == (0, 1, True)
+    assert alone.share([1, 2, 3]) == [1, 2, 3]
+    values = np.arange(3)
+    assert alone.add(values) is values
+    with pytest.raises(KeyError), alone.one_fails_all_fail():
+        raise KeyError
+    alone.wait()
+
+
+STOPPED_EARLY = """
+import os, signal, time, runtime, processes
+both = processes.Processes()
+both.count = 2
+time.sleep = lambda seconds: os.kill(os.getpid(), signal.SIGTERM)
+try:
+    with both.one_fails_all_fail():
+        raise ValueError("its disk is full")
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_the_launcher_stops_no_process_before_its_message():
+    done = subprocess.run([sys.executable, "-c", STOPPED_EARLY], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("its disk is full\n", 0), done.stderr
+
+
+def test_several_gpus_get_a_process_each(monkeypatch):
+    started = []
+    monkeypatch.setattr(processes.os, "execv", lambda program, arguments: started.append(arguments))
+    monkeypatch.setattr(processes, "_has_gpus", lambda count: True)
+    monkeypatch.setattr(sys, "argv", ["run_glue.py", "--task_name", "RTE"])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    processes.launch_on_all_gpus("gpu")
+    (arguments,) = started
+    assert arguments[1:] == ["-m", "paddle.distributed.launch", "run_glue.py", "--task_name", "RTE"]
+    for device in ("cpu", "gpu:1"):
+        processes.launch_on_all_gpus(device)
+    monkeypatch.setenv("PADDLE_TRAINER_ID", "0")
+    processes.launch_on_all_gpus("gpu")
+    monkeypatch.delenv("PADDLE_TRAINER_ID")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
+    processes.launch_on_all_gpus("gpu")
+    assert len(started) == 1
+
+
+def launched(arguments, folder, in_the_second="pass"):
+    """Runs run_glue.py in two processes; `in_the_second`: a statement that its second one begins with."""
+    script = folder / "run_two.py"
+    script.write_text(
+        f"import os, sys; sys.path.insert(0, {str(ROOT)!r}); import run_glue, evaluation\n"
+        f"if os.environ['PADDLE_TRAINER_ID'] == '1': {in_the_second}\n"
+        "sys.exit(run_glue.main(sys.argv[1:]))\n"
+    )
+    return subprocess.run(
+        [*LAUNCH, "--log_dir", str(folder / "log"), str(script), *arguments],
+        cwd=folder, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def without_dropout(tiny, tmp_path):  # noqa: F811
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for path in tiny.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    text = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(re.sub(r'("\w+_dropout_prob": )0\.1', r"\g<1>0.0", text))
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_two_processes_learn_as_one(without_dropout, tmp_path, accumulation):
+    """The same global batch; 13 steps end in a partial one, of which the second process gets little or nothing."""
+    flags = dict(task_name="STS-B", max_steps=26, logging_steps=1, save_steps=13, learning_rate=1e-3, do_predict=True)
+    assert run_one(command(without_dropout, tmp_path / "one", batch_size=32, **flags)) == 0
+    both = command(
+        without_dropout,
+        tmp_path / "two",
+        batch_size=16 // accumulation,
+        gradient_accumulation_steps=accumulation,
+        **flags,
+    )
+    done = launched(both, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    one, two = (read_json(tmp_path / name / "results.json") for name in ("one", "two"))
+    losses = [[entry["loss"] for entry in run["log"]] for run in (one, two)]
+    np.testing.assert_allclose(*losses, rtol=0, atol=1e-5)
+    for first, second in zip(one["evaluations"], two["evaluations"], strict=True):
+        assert second["dev"]["loss"] == pytest.approx(first["dev"]["loss"], abs=1e-4)
+    first, second = (read_weights(tmp_path / name / "last") for name in ("one", "two"))
+    for name, array in first.items():
+        np.testing.assert_allclose(array, second[name], rtol=0, atol=1e-4, err_msg=name)
+    first, second = (np.loadtxt(tmp_path / name / "predictions/STS-B.tsv", skiprows=1) for name in ("one", "two"))
+    np.testing.assert_allclose(first, second, atol=2e-3)
+    assert len(first) == 40
+    alone = command(
+        tmp_path / "two",
+        tmp_path / "alone",
+        task_name="STS-B",
+        batch_size=16 // accumulation,  # what a batch is padded to reaches its real tokens
+        from_scratch=False,
+        do_train=False,
+    )
+    assert run_one(alone) == 0
+    (expected,) = read_json(tmp_path / "alone/results.json")["evaluations"]
+    (best,) = [entry for entry in two["evaluations"] if entry["step"] == two["best_step"]]
+    assert best["dev"] == pytest.approx(expected["dev"], abs=1e-6)  # every example counts once
+    log = (tmp_path / "log/workerlog.1").read_text()
+    assert "global step" not in log  # one writer
+    assert one["examples"] == two["examples"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_two_processes_pre_train_as_one(tmp_path, accumulation):
+    """The same masks and draws, so the same losses; the last step of an epoch leaves the second process nothing."""
+    sizes = {**SIZES, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text(json.dumps(ConvBertConfig(**sizes).to_dict()))
+    (model / "vocab.txt").write_bytes((ROOT / "samples/vocab.txt").read_bytes())
+    flags = dict(max_steps=40, save_steps=20, logging_steps=1, data_store=tmp_path / "store")
+    one = pretraining_command(model, tmp_path / "one", train_batch_size=32, **flags)
+    assert subprocess.run([sys.executable, ROOT / "run_pretrain.py", *one], check=False).returncode == 0
+    size = 16 // accumulation
+    both = dict(train_batch_size=size, gradient_accumulation_steps=accumulation, **{**flags, "data_store": None})
+    done = subprocess.run(
+        [*LAUNCH, "--log_dir", "log", ROOT / "run_pretrain.py", *pretraining_command(model, tmp_path / "two", **both)],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    one, two = (read_json(tmp_path / name / "results.json") for name in ("one", "two"))
+    for kind in ("log", "evaluations"):
+        for first, second in zip(one[kind], two[kind], strict=True):
+            for name in ("gen_loss", "disc_loss"):
+                assert second[name] == pytest.approx(first[name], abs=2e-5), (first["step"], name)
+    assert one["tokens"] == two["tokens"]
+    assert "global step" not in (tmp_path / "log/workerlog.1").read_text()
+
+
+def run_one(arguments):
+    return subprocess.run([sys.executable, ROOT / "run_glue.py", *arguments], check=False).returncode
+
+
+@pytest.mark.slow
+def test_a_launched_run_goes_on_where_it_stopped(tiny, tmp_path):  # noqa: F811
+    flags = dict(task_name="RTE", max_steps=100, save_steps=10, learning_rate=1e-3)
+    assert launched(command(tiny, tmp_path / "whole", **flags), tmp_path).returncode == 0
+    parts = command(tiny, tmp_path / "parts", **flags)
+    process = subprocess.Popen([*LAUNCH, "--log_dir", "log", str(ROOT / "run_glue.py"), *parts], cwd=tmp_path)
+    deadline = time.time() + 120
+    while not (tmp_path / "parts/last/training_state.json").exists() and time.time() < deadline:
+        time.sleep(0.05)
+    kill_all(str(tmp_path / "parts"))
+    process.wait()
+    assert not (tmp_path / "parts/results.json").exists()
+    assert launched([*parts, "--resume"], tmp_path).returncode == 0
+    whole, parts = (read_weights(tmp_path / name / "last") for name in ("whole", "parts"))
+    for name, array in whole.items():
+        np.testing.assert_array_equal(array, parts[name], err_msg=name)
+
+
+def kill_all(argument):
+    """Kills the launcher and its processes, which are in groups of their own: all that were started with `argument`."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if argument.encode() in path.read_bytes().split(b"\0"):
+                os.kill(int(path.parent.name), signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_when_one_process_fails_the_other_stops_with_its_message(tiny, tmp_path):  # noqa: F811
+    fails = "evaluation.evaluate = lambda *args: (_ for _ in ()).throw(run_glue.InputError('its disk is full'))"
+    started = time.time()
+    done = launched(command(tiny, tmp_path / "out", max_steps=20, save_steps=5), tmp_path, fails)
+    assert done.returncode != 0
+    first, second = ((tmp_path / f"log/workerlog.{rank}").read_text() for rank in range(2))
+    assert "stopped: process 1: its disk is full" in first
+    assert "run_two.py: its disk is full" in second
+    assert "Traceback" not in first + second
+    assert time.time() - started < 100
+
+
+@pytest.mark.slow
+def test_when_one_process_is_killed_nothing_hangs(tiny, tmp_path):  # noqa: F811
+    dies = "evaluation.evaluate = lambda *args: os.kill(os.getpid(), 9)"
+    done = launched(command(tiny, tmp_path / "out", max_steps=20, save_steps=5), tmp_path, dies)
+    assert done.returncode != 0

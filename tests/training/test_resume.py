@@ -1,0 +1,127 @@
+"""A run that is killed, at any moment, and goes on ends with the same bits as one that was never stopped."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from test_run_glue import command, tiny  # noqa: F401  (a fixture)
+from test_run_pretrain import command as pretraining_command
+from test_run_pretrain import tiny as pretraining_tiny  # noqa: F401
+
+from files.json_files import read_json
+from files.weights import read_weights
+
+KILL_BETWEEN_RENAMES = """
+import os, signal, sys
+import checkpoint_files, run_glue
+
+renamed = []
+rename = os.rename
+
+def rename_or_die(source, target):
+    renamed.append(target)
+    if len(renamed) == 5:  # 1: the first last/; 2, 3 and 4, 5: the old one away, the new one into its place
+        os.kill(os.getpid(), signal.SIGKILL)
+    rename(source, target)
+
+checkpoint_files.os.rename = rename_or_die
+run_glue.main(sys.argv[1:])
+"""
+
+
+def run(arguments, code=None):
+    start = ["-c", code] if code else [str(ROOT / "run_glue.py")]
+    return subprocess.run([sys.executable, *start, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def assert_same_run(whole, parts):
+    for folder in ("", "last"):
+        first, second = (read_weights(path / folder) for path in (whole, parts))
+        assert first.keys() == second.keys()
+        for name, array in first.items():
+            np.testing.assert_array_equal(array, second[name], err_msg=name)
+    first, second = (read_json(path / "results.json") for path in (whole, parts))
+    for key in ("evaluations", "best_step", "log", "examples"):
+        assert first[key] == second[key], key
+    for name in ("predictions_dev.tsv", "predictions/SST-2.tsv"):
+        assert (whole / name).read_bytes() == (parts / name).read_bytes()
+    assert not [path.name for path in parts.iterdir() if path.name.startswith(".")]
+
+
+FLAGS = dict(max_steps=40, save_steps=10, logging_steps=5, learning_rate=1e-3, do_predict=True)
+
+
+def test_a_kill_while_a_checkpoint_takes_the_place_of_another(tiny, tmp_path):  # noqa: F811
+    assert run(command(tiny, tmp_path / "whole", **FLAGS)).returncode == 0
+    parts = command(tiny, tmp_path / "parts", **FLAGS)
+    assert run(parts, KILL_BETWEEN_RENAMES).returncode == -signal.SIGKILL
+    assert not (tmp_path / "parts/last").exists()  # the worst moment
+    done = run([*parts, "--resume"])
+    assert done.returncode == 0, done.stderr
+    assert "global step 25/40" in done.stdout
+    assert "global step 20/40" not in done.stdout
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def kill_twenty_times(script, arguments, length):
+    """Kills runs at random moments, most of them while they train, and lets the last one end.
+
+    length: seconds that a whole run takes.
+    """
+    started = [sys.executable, str(ROOT / script), *arguments, "--resume"]
+    seed = time.time_ns()
+    draw = random.Random(seed)
+    print(f"seed {seed}, one run takes {length:.1f} s")
+    kills, finished = 0, 0
+    while kills < 20:
+        process = subprocess.Popen(started, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        try:
+            if kills % 4 and not finished:  # a finished run prints nothing more
+                process.stdout.readline()
+                process.wait(draw.uniform(0, 2.0))
+            else:
+                process.wait(draw.uniform(0, min(length, 10.0)))
+            assert process.returncode == 0, process.stderr.read()
+            finished += 1
+        except subprocess.TimeoutExpired:
+            process.kill()
+            kills += process.wait() == -signal.SIGKILL
+        process.communicate()
+    print(f"{kills} kills; finished in between: {finished}")
+    done = subprocess.run(started, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments(tiny, tmp_path):  # noqa: F811
+    flags = {**FLAGS, "max_steps": 600, "save_steps": 7}
+    started = time.time()
+    assert run(command(tiny, tmp_path / "whole", **flags)).returncode == 0
+    length = time.time() - started
+    kill_twenty_times("run_glue.py", command(tiny, tmp_path / "parts", **flags), length)
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.slow
+def test_twenty_kills_of_pre_training(pretraining_tiny, tmp_path):  # noqa: F811
+    """Also while the text is tokenised and packed: every run has a store of its own."""
+    flags = dict(max_steps=1000, save_steps=30, logging_steps=5)
+    started = time.time()
+    whole = pretraining_command(pretraining_tiny, tmp_path / "whole", **flags)
+    assert subprocess.run([sys.executable, str(ROOT / "run_pretrain.py"), *whole], check=False).returncode == 0
+    length = time.time() - started
+    kill_twenty_times("run_pretrain.py", pretraining_command(pretraining_tiny, tmp_path / "parts", **flags), length)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for folder in ("last", "generator", "discriminator"):
+        first, second = (read_weights(path / folder) for path in (whole, parts))
+        for name, array in first.items():
+            np.testing.assert_array_equal(array, second[name], err_msg=name)
+    first, second = (read_json(path / "results.json") for path in (whole, parts))
+    for key in ("evaluations", "log", "tokens"):
+        assert first[key] == second[key], key
+    assert not [path.name for path in parts.rglob(".*")]

@@ -1,0 +1,74 @@
+"""A run's figures while it goes on: for VisualDL, and as a picture."""
+
+import time
+
+from files.errors import InputError
+from files.pictures import OTHERS, OURS, panels, write_picture
+
+REDRAW_SECONDS = 20  # after which an evaluation draws the curves anew: a picture takes up to a second
+
+
+class Curves:
+    """A run's figures while it goes on: for VisualDL, if `folder` is given, and as a picture, which `draw()` writes.
+
+    Raises InputError: VisualDL is not installed.
+    """
+
+    def __init__(self, folder=None, draw=None):
+        self._writer, self._draw, self._drawn = None, draw, time.time()
+        if folder is not None:
+            try:
+                from visualdl import LogWriter
+            except ImportError as error:
+                raise InputError(f"--visualdl_dir: needs visualdl ({error})") from None
+            self._writer = LogWriter(logdir=str(folder))
+
+    def add(self, step, values):
+        """values: name → number."""
+        for name, value in values.items() if self._writer else ():
+            self._writer.add_scalar(name, value, step)
+
+    def redraw(self):
+        """Draws, unless that was just done."""
+        if self._draw and time.time() - self._drawn > REDRAW_SECONDS:
+            self._draw()
+            self._drawn = time.time()
+
+    def close(self):
+        if self._draw:
+            self._draw()
+        if self._writer:
+            self._writer.close()
+
+
+def draw_curves(name, state, path):
+    """Loss and learning rate of a run by step, and the scores on each dev split; `state` as run_glue.py keeps it.
+
+    Draws nothing before the first evaluation.
+    """
+    if not state["evaluations"]:
+        return
+    picture, parts = panels(1, 3, (13, 3.4))
+    losses, rates, scores = parts[0]
+    steps = [entry["step"] for entry in state["log"]]
+    evaluated = [entry["step"] for entry in state["evaluations"]]
+    losses.plot(steps, [entry["loss"] for entry in state["log"]], ".-", color=OTHERS, label="training, one step")
+    splits = [name for name in state["evaluations"][0] if name != "step"]
+    for number, split in enumerate(splits):
+        style = dict(marker="o", ms=4, ls=("-", "--")[number % 2])
+        found = [entry[split] for entry in state["evaluations"]]
+        losses.plot(evaluated, [entry["loss"] for entry in found], color=OURS, label=split, **style)
+        for color, name in enumerate(name for name in found[0] if name != "loss"):
+            label = name if len(splits) == 1 else f"{split}: {name}"
+            scores.plot(evaluated, [entry[name] for entry in found], color=f"C{color}", label=label, **style)
+    rates.plot(steps, [entry["lr"] for entry in state["log"]], ".-", color=OTHERS)
+    scores.axvline(state["best_step"], color="black", lw=0.6, ls=":")
+    scores.annotate(
+        f"best: {state['best_score']:.4f}", (state["best_step"], 0.02), xycoords=("data", "axes fraction"), fontsize=8
+    )
+    for panel, title in ((losses, "loss"), (rates, "learning rate"), (scores, f"{name}: dev set")):
+        panel.set_title(title, fontsize=10)
+        panel.set_xlabel("step")
+    losses.legend(fontsize=8, frameon=False)
+    scores.legend(fontsize=8, frameon=False)
+    write_picture(picture, path)

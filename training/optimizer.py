@@ -1,0 +1,116 @@
+"""AdamW and its schedule: rates that rise and fall, decay that spares biases and norms, slower layers further down."""
+
+import re
+
+import numpy as np
+import paddle
+
+from layers.fast_path import compiled, on_fast_path
+
+
+def learning_rates(kind, highest, total_steps, warmup_steps, decay_in_warmup=False):
+    """The scheduler that rises in a straight line over `warmup_steps` and then goes down to 0 at `total_steps`.
+
+    Args:
+        kind: "linear" falls in a straight line (PaddleNLP's LinearDecayWithWarmup), "cosine" in half a wave, "constant"
+            not at all.
+        decay_in_warmup: as in T, where the fall begins with the first step and warm-up is a factor on top.
+    """
+    fallen = {
+        "linear": lambda share: 1.0 - share,
+        "cosine": lambda share: 0.5 * (1.0 + np.cos(np.pi * share)),
+        "constant": lambda share: 1.0,
+    }[kind]
+    start = 0 if decay_in_warmup else warmup_steps
+
+    def factor(step):
+        rise = min(1.0, step / warmup_steps) if warmup_steps else 1.0
+        return rise * fallen(min(1.0, max(0, step - start) / max(1, total_steps - start)))
+
+    return paddle.optimizer.lr.LambdaDecay(highest, factor)
+
+
+def layer_depth(name, num_layers):
+    """Depth of a parameter of any of our models by its name: 0 embeddings, 1 … num_layers, num_layers + 1 the head."""
+    if match := re.search(r"\.layers\.(\d+)\.", name):
+        return int(match.group(1)) + 1
+    return 0 if "embeddings" in name else num_layers + 1
+
+
+class AdamW(paddle.optimizer.AdamW):
+    """Paddle's AdamW, on a CPU as one compiled pass over all parameters; the same arguments and the same state.
+
+    `lr_ratio`, a function of a parameter, works on every device; groups have `learning_rate` instead. Without
+    `bias_correction` the moments are taken as they are: their powers of beta start, and so stay, at 0. Paddle's step
+    calls `_append_optimize_op` for every parameter that has a gradient; here that only notes it down.
+    """
+
+    def __init__(self, *args, lr_ratio=None, bias_correction=True, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._bias_correction = bias_correction
+        self._states = {}  # weight's name → its two moments and two powers of beta
+        if lr_ratio is not None:
+            for weight in self._parameter_list:
+                weight.optimize_attr["learning_rate"] = lr_ratio(weight)
+
+    def step(self):
+        self._due = {}  # (beta1, beta2, epsilon), which parameter groups may have of their own → what adamw_step takes
+        super().step()
+        for constants, due in self._due.items():
+            compiled().optimizer.adamw_step(due, *constants)
+
+    def clear_grad(self, set_to_zero=False):
+        """Paddle's default keeps a gradient of zeros, which costs a pass now and an addition in the next backward."""
+        super().clear_grad(set_to_zero)
+
+    def _add_accumulator(self, name, param, **settings):
+        if not self._bias_correction and name in (self._beta1_pow_acc_str, self._beta2_pow_acc_str):
+            settings["fill_value"] = 0.0
+        return super()._add_accumulator(name, param, **settings)
+
+    def _append_optimize_op(self, block, param_and_grad):
+        if isinstance(param_and_grad, dict):
+            param_and_grad = self._update_param_group(param_and_grad)
+        weight, gradient = param_and_grad
+        if self._amsgrad or self._lazy_mode or not on_fast_path(weight, gradient):
+            super()._append_optimize_op(block, param_and_grad)
+            return
+        rate = self.get_lr() * weight.optimize_attr["learning_rate"]
+        decays = self._apply_decay_param_fun is None or self._apply_decay_param_fun(weight.name)
+        decay = rate * self._weight_decay if decays else 0.0
+        if weight.name not in self._states:
+            names = self._moment1_acc_str, self._moment2_acc_str, self._beta1_pow_acc_str, self._beta2_pow_acc_str
+            self._states[weight.name] = [self._get_accumulator_master(name, weight) for name in names]
+        due = self._due.setdefault((self._beta1, self._beta2, self._epsilon), [])
+        due.append((weight, gradient, *self._states[weight.name], rate, decay))
+
+
+def adamw(
+    model, learning_rate, weight_decay, epsilon, max_grad_norm=None, layer_decay=1.0, tf_compat=False, **constants
+):
+    """AdamW for a model's parameters, with no decay on biases and norms.
+
+    Args:
+        max_grad_norm: longer gradients, all parameters' as one vector, are cut to this length; None: never.
+        layer_decay: every layer learns this much slower than the one above it.
+        tf_compat: T's: no bias correction, and the whole body one layer deeper below the head than it is.
+        **constants: beta1, beta2.
+    """
+    named = dict(model.named_parameters())
+    decayed = {p.name for name, p in named.items() if not any(part in name for part in ("bias", "norm"))}
+    ratios = None
+    if layer_decay != 1.0:
+        layers = model.config.num_hidden_layers
+        below = {p.name: layers + 1 - layer_depth(name, layers) for name, p in named.items()}  # layers below the head
+        ratios = {name: layer_decay ** (depth + (tf_compat and depth > 0)) for name, depth in below.items()}
+    return AdamW(
+        learning_rate,
+        epsilon=epsilon,
+        parameters=model.parameters(),
+        weight_decay=weight_decay,
+        apply_decay_param_fun=decayed.__contains__,
+        grad_clip=paddle.nn.ClipGradByGlobalNorm(max_grad_norm) if max_grad_norm else None,
+        lr_ratio=ratios and (lambda p: ratios[p.name]),
+        bias_correction=not tf_compat,
+        **constants,
+    )

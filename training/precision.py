@@ -1,0 +1,110 @@
+"""In what a training step computes: float32, bfloat16 on a CPU by our own products, or Paddle's mixed precision.
+
+    precision = choose_precision("O1", "bfloat16", device)
+    with precision.context():
+        loss = model(...)
+        precision.backward(loss)
+    precision.step(optimizer)
+
+is one training step; an evaluation needs the context alone.
+"""
+
+import contextlib
+import warnings
+
+import numpy as np
+import paddle
+
+from files.errors import InputError
+from layers.fast_path import bfloat16, bfloat16_obstacle
+
+
+class Precision:
+    """float32; `context` opens what forward and backward of a step, or an evaluation, run in."""
+
+    level = None
+
+    def __init__(self, context=contextlib.nullcontext):
+        self.context = context
+
+    def prepare(self, model, optimizer):
+        """To be called once, before the first step."""
+
+    def backward(self, loss):
+        loss.backward()
+
+    def step(self, optimizer):
+        optimizer.step()
+
+    def state(self):
+        """What a checkpoint must hold, as dict for JSON."""
+        return {}
+
+    def restore(self, state):
+        pass
+
+
+class PaddlePrecision(Precision):
+    """Paddle's automatic mixed precision; with float16 the loss is scaled, so that small gradients stay above zero."""
+
+    def __init__(self, level, dtype):
+        super().__init__(lambda: paddle.amp.auto_cast(level=level, dtype=dtype))
+        self.level, self.dtype = level, dtype
+        self.scaler = paddle.amp.GradScaler(enable=dtype == "float16", init_loss_scaling=2.0**15)
+
+    def prepare(self, model, optimizer):
+        if self.level == "O2":  # weights in `dtype`, their float32 originals in the optimizer
+            paddle.amp.decorate(model, optimizer, level="O2", dtype=self.dtype, save_dtype="float32")
+
+    def backward(self, loss):
+        self.scaler.scale(loss).backward()
+
+    def step(self, optimizer):
+        self.scaler.step(optimizer)
+        self.scaler.update()
+
+    def state(self):
+        return {name: np.asarray(value).tolist() for name, value in self.scaler.state_dict().items()}
+
+    def restore(self, state):
+        if state:
+            self.scaler.load_state_dict(state)
+
+
+def choose_precision(level, dtype, device, model_type="convbert"):
+    """The Precision that `--amp level --amp_dtype dtype` asks for.
+
+    Args:
+        level: None for float32; "O1": matrix products in `dtype`; "O2": weights too.
+        dtype: "bfloat16" or "float16".
+        device: full name, as of training.choose_device.
+
+    Raises:
+        InputError: not possible on this device, or with this model.
+    """
+    if level is None:
+        return Precision()
+    asked = f"--amp {level} --amp_dtype {dtype}"
+    if device == "cpu" and level == "O1" and dtype == "bfloat16":
+        if model_type != "convbert":
+            raise InputError(f"{asked}: on a CPU only ConvBERT has such products, not {model_type}")
+        if reason := bfloat16_obstacle():
+            raise InputError(f"{asked}: {reason}")
+        return Precision(bfloat16)
+    found = _type_under_auto_cast(dtype)
+    if found != dtype:
+        also = "; a CPU has --amp O1 --amp_dtype bfloat16" if device == "cpu" else ""
+        raise InputError(f"{asked}: products on {device} come back as {found}{also}")
+    return PaddlePrecision(level, dtype)
+
+
+def _type_under_auto_cast(dtype):
+    """The type in which a product comes back: Paddle's CPU wheels promise bfloat16 and stay silently in float32."""
+    x = paddle.ones([2, 2])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with paddle.amp.auto_cast(dtype=dtype):
+                return str(paddle.matmul(x, x).dtype).removeprefix("paddle.")
+        except (RuntimeError, ValueError, NotImplementedError) as error:
+            return f"an error ({str(error).strip().splitlines()[-1]})"
