@@ -4,6 +4,7 @@
 # make lint       ruff                                          make setup       complete .venv without running anything
 # make bench      speed beside Hugging Face and PaddleNLP: about 10 minutes
 # make newest     a second environment, .venv-newest, with the newest transformers and numpy, and TensorFlow
+# make clean      removes caches, compiled loops among them, and what the demos left in output/; nothing else there
 PYTHON ?= python3.11
 PIP = -m pip install --quiet --disable-pip-version-check
 
@@ -52,12 +53,10 @@ test: setup
 	.venv/bin/python -m pytest
 
 test-slow: setup newest
-	.venv-newest/bin/python -m pytest tests/test_modeling.py tests/test_ops.py tests/test_cpu_functions.py tests/test_tokenizer.py \
-	    tests/test_convert.py tests/test_numpy_model.py tests/test_checkpoint_files.py tests/test_training.py \
-	    tests/test_tensorflow_checkpoint.py tests/test_onednn.py tests/test_products.py tests/test_bfloat16.py \
-	    tests/test_checkpoints.py tests/test_precision.py tests/test_labelled_files.py tests/test_predict.py \
-	    tests/test_text_files.py tests/test_token_store.py tests/test_pretraining_data.py tests/test_masking.py \
-	    tests/test_objective.py tests/test_run_pretrain.py tests/test_explanation.py
+	.venv-newest/bin/python -m pytest tests/test_modeling.py tests/test_mixed_attention.py tests/test_tokenizer.py \
+	    tests/test_convert.py tests/test_predict.py tests/test_run_pretrain.py tests/files tests/cpu tests/text tests/layers \
+	    tests/conversion/test_tensorflow_checkpoint.py tests/training tests/pretraining tests/tasks/test_labelled_files.py \
+	    tests/serving tests/comparison --ignore tests/training/test_processes.py --ignore tests/training/test_resume.py
 	.venv-newest/bin/python -m pytest -m "slow or not slow" tests/test_compare.py
 	.venv/bin/python -m pytest -m slow
 
@@ -70,5 +69,5 @@ lint: setup
 	.venv/bin/ruff format --check .
 
 clean:
-	rm -rf output .pytest_cache .ruff_cache
-	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
+	rm -rf output/demo output/pretrain-demo .pytest_cache .ruff_cache
+	find . \( -path './.venv*' -o -path ./output -o -path ./.git \) -prune -o -name __pycache__ -prune -exec rm -rf {} +

@@ -7,7 +7,6 @@ within a run, as ratios. The floor is the time of the model's matrix products al
 2048 × 2048 matrices measured in the same run.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from comparison.peers import PEERS
 from comparison.speed import speed_table, summarise
 from cpu.machine import has_bfloat16
 from files.json_files import write_json
-from flags.command_line import ArgumentParser, script
+from flags.command_line import FLAG, ArgumentParser, at_least, script
 from layers.configuration import PRESETS
 
 EXPORTS = ["ours-paddle", "ours-onnx", "ours-onnx-int8"]  # programs by export.py, which only infer
@@ -30,8 +29,8 @@ def parse_args(argv):
     what = parser.add_argument_group("what to measure")
     published = [name for name in PRESETS if not name.endswith("-generator")]
     what.add_argument("--model", default="convbert-small", choices=published, help="model size")
-    what.add_argument("--batch_size", type=int, default=32, help="sequences in a batch")
-    what.add_argument("--seq_length", type=int, default=128, help="tokens in a sequence")
+    what.add_argument("--batch_size", type=at_least(1), default=32, help="sequences in a batch")
+    what.add_argument("--seq_length", type=at_least(1), default=128, help="tokens in a sequence")
     what.add_argument(
         "--modes", nargs="+", default=["infer", "train"], choices=["infer", "train", "pretrain", "glue"],
         help="a forward pass; a training step; a step of pre-training; training on SST-2's sentences from raw text",
@@ -39,24 +38,20 @@ def parse_args(argv):
     others = [name for name in PEERS if not name.startswith("ours")]
     what.add_argument("--peers", nargs="+", default=others, choices=others, help="to compare with")
     what.add_argument(
-        "--exports", action=argparse.BooleanOptionalAction, default=True,
+        "--exports", action=FLAG, default=True,
         help="with --modes infer, also run what export.py makes of ours",
     )  # fmt: skip
-    what.add_argument("--rounds", type=int, default=5, help="turns of every implementation")
+    what.add_argument("--rounds", type=at_least(1), default=5, help="turns of every implementation")
 
     data = parser.add_argument_group("data, for --modes glue")
     data.add_argument("--data_dir", default=str(SAMPLES), help="folder with SST-2/train.tsv")
     data.add_argument("--vocab_file", default=str(SAMPLES / "vocab.txt"), help="vocabulary of its sentences")
-    data.add_argument("--sentences", type=int, default=1600, help="sentences in a turn")
+    data.add_argument("--sentences", type=at_least(1), default=1600, help="sentences in a turn")
 
     output = parser.add_argument_group("output")
     output.add_argument("--json", help="file for all figures")
     output.add_argument("--plot", help="file for a bar chart")
-    args = parser.parse_args(argv)
-    for name in ("batch_size", "seq_length", "rounds", "sentences"):
-        if getattr(args, name) < 1:
-            parser.error(f"--{name} must be at least 1, not {getattr(args, name)}")
-    return args
+    return parser.parse_args(argv)
 
 
 # -------------------------------------------------------------------------------------------------------------- figures

@@ -2,7 +2,7 @@
 
     python convert.py --input FOLDER_OR_hf:OWNER/NAME --output FOLDER [--to paddle|hf]
 
-The source's format is recognised by the names of its weights, which `weight_names.py` lists.
+The source's format is recognised by the names of its weights, which `conversion/weight_names.py` lists.
 """
 
 import runtime  # noqa: F401  (before Paddle)

@@ -9,7 +9,6 @@ integers it can't: there the agreement, and on a dev set both scores, are report
 
 import runtime  # noqa: F401  (before Paddle)
 
-import argparse
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 from files.atomic import atomic_folder
 from files.errors import InputError
 from files.json_files import write_json
-from flags.command_line import ArgumentParser, script
+from flags.command_line import FLAG, ArgumentParser, script
 from serving.predictor import Predictor
 from tasks import programs
 from tasks.glue import find_task, read_examples
@@ -32,9 +31,7 @@ def parse_args(argv):
     parser.add_argument("--model", required=True, metavar="FOLDER", help="fine-tuned model")
     parser.add_argument("--output", required=True, metavar="FOLDER", help="new folder for the program")
     parser.add_argument("--format", choices=["paddle_inference", "onnx"], default="onnx", help="kind of program")
-    parser.add_argument(
-        "--int8", action=argparse.BooleanOptionalAction, default=False, help="weights as 8-bit integers; ONNX only"
-    )
+    parser.add_argument("--int8", action=FLAG, default=False, help="weights as 8-bit integers; ONNX only")
     dev = parser.add_argument_group("dev set to score on")
     dev.add_argument("--task_name", help="GLUE task of the model")
     dev.add_argument("--data_dir", help="its files, as for run_glue.py; left out: downloaded")

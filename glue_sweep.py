@@ -6,7 +6,6 @@ Flags that are not listed here go to every run. A run that is finished in OUT/TA
 stopped goes on; `--init_from` reaches RTE, MRPC and STS-B alone. The table is in OUT/results.md, .json and .png.
 """
 
-import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from files.atomic import atomic_file
 from files.errors import InputError
 from files.json_files import read_json, write_json
-from flags.command_line import ArgumentParser, script
+from flags.command_line import FLAG, ArgumentParser, script
 from tasks.glue import TASKS, find_task
 from tasks.leaderboard import entries, write_submission
 from tasks.sweep_table import as_markdown, make_table
@@ -33,7 +32,7 @@ def parse_args(argv):
     parser.add_argument("--output_dir", required=True, help="folder for runs and table")
     parser.add_argument("--init_from", metavar="FOLDER", help="MNLI's model for RTE, MRPC and STS-B to start from")
     parser.add_argument(
-        "--do_predict", action=argparse.BooleanOptionalAction, default=False,
+        "--do_predict", action=FLAG, default=False,
         help="predict the test sets with each task's best seed, and zip them for the leaderboard",
     )  # fmt: skip
     args, passed = parser.parse_known_args(argv)

@@ -21,6 +21,7 @@ from pathlib import Path
 from files.atomic import atomic_file
 from files.errors import InputError
 from flags.command_line import ArgumentParser, script
+from flags.computing import add_inference
 from serving.predictor import make_predictor
 from tasks import programs
 from tasks.labelled_files import find_texts, read_rows
@@ -111,22 +112,15 @@ def parse_args(argv):
     parser.add_argument("--format", choices=["jsonl", "csv"], help="left out: csv if --output_file ends so, else jsonl")
     parser.add_argument("--explain", metavar="PNG", help="picture of what the model does with the first text")
     parser.add_argument("--layer", type=int, help="layer that --explain looks into, from 1; left out: the middle one")
-    parser.add_argument("--max_seq_length", type=int, default=128, help="longer texts are cut to this many tokens")
-    parser.add_argument("--batch_size", type=int, default=32, help="texts that are computed together")
     parser.add_argument(
         "--engine", choices=["auto", *programs.ENGINES], default="auto", help="what computes; auto: as the folder is"
     )
-    parser.add_argument("--amp", choices=["O1", "O2"], help="matrix products in --amp_dtype")
-    parser.add_argument("--amp_dtype", choices=["bfloat16", "float16"], default="bfloat16", help="type for --amp")
-    parser.add_argument("--device", help="gpu, gpu:1, cpu or xpu; left out, gpu where there is one, else cpu")
+    add_inference(parser)
     args = parser.parse_args(argv)
     if bool(args.texts) == bool(args.input_file):
         parser.error("give either texts or --input_file")
     if args.text_pair and len(args.text_pair) != len(args.texts):
         parser.error(f"--text_pair: {len(args.text_pair)} texts for {len(args.texts)}")
-    for name in ("max_seq_length", "batch_size"):
-        if getattr(args, name) < (3 if name == "max_seq_length" else 1):
-            parser.error(f"--{name} is too small: {getattr(args, name)}")
     if args.explain and not (args.texts and args.explain.lower().endswith((".png", ".svg"))):
         parser.error("--explain takes a .png or .svg, and texts on the command line")
     if args.format is None:

@@ -1,4 +1,4 @@
-"""What must happen before Paddle starts, and which devices it has. The first import of every script.
+"""What must happen before Paddle starts, and the hardware it depends on. The first import of every script.
 
 Importing it sets up the process for a CPU: threads, memory, matrix library. What the user's environment already says
 stays as it is. Nothing heavy is imported: Paddle may follow or not.
@@ -156,6 +156,3 @@ SETTINGS = _set_up()
 def summary():
     """What was set, in a few words."""
     return ", ".join(setting for setting, _ in SETTINGS)
-
-
-# ------------------------------------------------------------------------------------------------------------- devices

@@ -19,7 +19,8 @@ import threading
 from pathlib import Path
 
 from files.errors import InputError
-from flags.command_line import ArgumentParser, script
+from flags.command_line import ArgumentParser, at_least, script
+from flags.computing import add_inference
 from serving.predictor import make_predictor
 
 PAGE = Path(__file__).parent / "serving" / "page.html"
@@ -35,16 +36,9 @@ def parse_args(argv):
         "--model", required=True, metavar="FOLDER", help="fine-tuned model, or what export.py made of it"
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0: reachable from outside")
-    parser.add_argument("--port", type=int, default=8000, help="port to listen on; 0: any that is free")
-    parser.add_argument("--max_seq_length", type=int, default=128, help="longer texts are cut to this many tokens")
-    parser.add_argument("--batch_size", type=int, default=32, help="texts that are computed together")
-    parser.add_argument("--amp", choices=["O1", "O2"], help="matrix products in --amp_dtype")
-    parser.add_argument("--amp_dtype", choices=["bfloat16", "float16"], default="bfloat16", help="type for --amp")
-    parser.add_argument("--device", help="gpu, gpu:1, cpu or xpu; left out, gpu where there is one, else cpu")
+    parser.add_argument("--port", type=at_least(0), default=8000, help="port to listen on; 0: any that is free")
+    add_inference(parser)
     args = parser.parse_args(argv)
-    for name, smallest in (("port", 0), ("max_seq_length", 3), ("batch_size", 1)):
-        if getattr(args, name) < smallest:
-            parser.error(f"--{name} must be at least {smallest}, not {getattr(args, name)}")
     if args.port > 65535:
         parser.error(f"--port must be at most 65535, not {args.port}")
     return args
@@ -102,7 +96,7 @@ class BodyLimit:
 
 
 def make_app(predictor):
-    """The FastAPI application around a predict.Predictor."""
+    """The FastAPI application around a predictor.Predictor."""
     from typing import Annotated
 
     from fastapi import FastAPI, HTTPException

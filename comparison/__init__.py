@@ -1,3 +1,4 @@
-"""Other implementations, and how ours is held against them: in numbers (`parity`, for compare.py), in speed (`peers`, for
-benchmark.py).
+"""Other implementations, and how ours is held against them.
+
+`parity` in numbers, for compare.py; `peers`, each in a process of its own, in speed, for benchmark.py.
 """

@@ -8,13 +8,14 @@ import numpy as np
 from comparison import parity
 from files.atomic import atomic_file
 from files.errors import InputError
-from training.facts import run_facts
 
 INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 
 
 def store(ours, path):
     """Writes inputs, every layer's output, the logits and the weights' fingerprint to `path`, a new .npz file."""
+    from training.facts import run_facts
+
     inputs = parity.inputs_for(_architecture(ours), ours.config)
     found = ours.forward(inputs)
     about = {"architecture": _architecture(ours), "weights": fingerprint(ours), **run_facts()}

@@ -1,8 +1,8 @@
 """ConvBERT's equations as plain numpy loops: an independent account of what the model computes.
 
 Written from the paper (arXiv 2008.02496, section 3) and BERT's, in the precision of the weights it is given. Nothing is
-fused, batched over tokens or shared with `ops`; it is slow and there to be read. compare.py takes it as the reference
-for models that no other library can hold, the tests for everything.
+fused, batched over tokens or shared with `modeling`; it is slow and there to be read. compare.py takes it as the
+reference for models that no other library can hold, the tests for everything.
 """
 
 import math

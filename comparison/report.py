@@ -5,7 +5,6 @@ import sys
 from files.atomic import atomic_file
 from files.json_files import write_json
 from files.pictures import panels, write_picture
-from training.facts import run_facts
 
 
 def table(findings):
@@ -25,6 +24,8 @@ def table(findings):
 
 def write_report(path, results, notes, arguments):
     """All figures as JSON, the tables as Markdown beside it."""
+    from training.facts import run_facts
+
     path = str(path).removesuffix(".json").removesuffix(".md")
     models = {name: [finding._asdict() for finding in findings] for name, findings in results.items()}
     write_json(f"{path}.json", {"models": models, "notes": notes, **run_facts(), "arguments": arguments})

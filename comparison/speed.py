@@ -42,7 +42,6 @@ def encoder_flops(config, batch_size, length):
 
 def summarise(args, peers, seconds, memory, peaks):
     """The content of --json."""
-
     config = ConvBertConfig.from_preset(args.model)
     shape = args.batch_size, args.seq_length
     flops = {"infer": matrix_flops(config, *shape), "train": 3 * matrix_flops(config, *shape)}
@@ -107,7 +106,7 @@ def speed_table(figures):
 
 
 def draw_speed(figures, path):
-    """Bars of the median time of every implementation, one panel per mode; `figures` as benchmark.report gives them."""
+    """Bars of the median time of every implementation, one panel per mode; `figures` as summarise gives them."""
     modes = list(figures["ratios"])
     picture, parts = panels(1, len(modes), (5.2 * len(modes), 3.2))
     for panel, mode in zip(parts[0], modes, strict=True):

@@ -11,11 +11,14 @@ from files.downloads import fetch, shipped, zoo_file
 from layers.configuration import PRESETS
 
 
+def fetched(name):
+    """The folder of "hf:OWNER/NAME", downloaded once; anything else as it is."""
+    return fetch(name.removeprefix("hf:")) if name.startswith("hf:") else name
+
+
 def locate(name):
     """The folder or file for any source a user may name; "hf:OWNER/NAME" and published sizes are downloaded once."""
-    if name.startswith("hf:"):
-        return fetch(name.removeprefix("hf:"))
-    name = shipped(name)
+    name = shipped(fetched(name))
     if name in PRESETS and not os.path.exists(name):
         zoo_file(name, "vocab.txt")
         return str(zoo_file(name, "model_state.pdparams").parent)
@@ -28,7 +31,7 @@ def resolve(name):
     "hf:OWNER/NAME", Hugging Face's folders and TensorFlow checkpoints are converted into a folder that lives as long as
     this process; convbert-tiny is the folder that comes with the project; anything else is returned as it is.
     """
-    source = locate(name) if name.startswith("hf:") else shipped(name)
+    source = shipped(fetched(name))
     exists = os.path.isdir(source) or tensorflow_checkpoint.find(source)
     if not exists or format_of(source) == "paddle":
         return source

@@ -1,6 +1,6 @@
-"""The compiled loops of `cpu_functions` that go from token to token: convolution, heads, rows of embedding tables.
+"""The compiled loops that go from token to token: convolution, heads, rows of embedding tables.
 
-As in `cpu_kernels`: C-contiguous float32 arrays, the same bits for any number of threads, NaN and Inf propagate.
+As in `row_kernels`: C-contiguous float32 arrays, the same bits for any number of threads, NaN and Inf propagate.
 
 Dimension letters: N rows (B·L tokens), B batch, L length, H heads of one kind, D head size, K convolution kernel,
 E features, P parts.

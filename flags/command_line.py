@@ -5,10 +5,14 @@ Exit status: 0 done; 1 a check failed; 2 bad usage or bad input; 130 interrupted
 
 import argparse
 import functools
+import math
 import os
+import re
 import sys
 
 from files.errors import InputError
+
+FLAG = argparse.BooleanOptionalAction  # --flag/--no-flag
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -23,7 +27,48 @@ class ArgumentParser(argparse.ArgumentParser):
         super().__init__(description=description, allow_abbrev=False, formatter_class=_HelpFormatter)
 
     def error(self, message):
+        message = re.sub(r"^argument (--\w+)\S*: must", r"\1 must", message)  # what the types below say
         self.exit(2, f"{self.prog}: {message} (see --help)\n")
+
+
+def at_least(smallest):
+    """A flag's type: a whole number from `smallest` on."""
+
+    def parse(text):
+        value = int(text)
+        if value < smallest:
+            raise argparse.ArgumentTypeError(f"must be at least {smallest}, not {value}")
+        return value
+
+    parse.__name__ = "int"  # what argparse calls anything else
+    return parse
+
+
+def from_zero(text):
+    """A flag's type: a finite number from 0 on."""
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number from 0, not {value}")
+    return value
+
+
+from_zero.__name__ = "float"
+
+
+def within(interval):
+    """A flag's type: a number from an interval, written as in "[0, 1)"."""
+    lowest, highest = (float(word) for word in interval[1:-1].split(","))
+
+    def parse(text):
+        value = float(text)
+        above = lowest <= value if interval[0] == "[" else lowest < value
+        below = value <= highest if interval[-1] == "]" else value < highest
+        if not (above and below):
+            raise argparse.ArgumentTypeError(f"must lie in {interval}, not {value}")
+        return value
+
+    parse.__name__ = "float"
+    return parse
 
 
 def script(main):

@@ -1,7 +1,7 @@
 """What pre-training minimises, step by step: mask → fill in → draw → tell replaced tokens from original ones.
 
-The steps themselves are `masking.mask`, `functions.language_model` and the two models; here they are put together over the
-rows of a step that may be worked on in pieces, by several processes.
+The steps themselves are `masking.mask`, `functions.language_model` and the two models; here they are put together over
+the rows of a step that may be worked on in pieces, by several processes.
 """
 
 from typing import NamedTuple

@@ -15,10 +15,10 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import grammar
-from command_line import ArgumentParser, script
-from glue_tasks import DIAGNOSTIC, TASKS
 
-from tokenizer import save_vocabulary, train_vocabulary
+from flags.command_line import ArgumentParser, script
+from tasks.glue import DIAGNOSTIC, TASKS
+from text.vocabulary import save_vocabulary, train_vocabulary
 
 SEED = "ConvBERT samples 1"
 SIZES = {"train": 400, "dev": 160, "test": 40, "diagnostic": 40}  # rows

@@ -22,7 +22,7 @@ def explain(predictor, text, text_pair=None, layer=None):
     """Looks into one of the layers, numbered from 1; left out: the middle one.
 
     Args:
-        predictor: predict.Predictor of a ConvBERT folder.
+        predictor: predictor.Predictor of a ConvBERT folder.
 
     Raises:
         InputError: another kind of model, or no such layer.
@@ -40,8 +40,8 @@ def explain(predictor, text, text_pair=None, layer=None):
     inputs = {name: paddle.to_tensor(rows) for name, rows in columns.items()}
     with paddle.no_grad():
         found = model(**inputs, output_hidden_states=True, output_attentions=True)
-        block = model.convbert.encoder.layers[layer - 1]
-        kernels = block.self_attn.kernels(found.hidden_states[layer - 1], None, block.norm1)[0]  # [L, H, K]
+        x, mixed = found.hidden_states[layer - 1], model.convbert.encoder.layers[layer - 1].self_attn
+        kernels = mixed.kernels(x, mixed.q_proj(x))[0]  # [L, H, K]
     (prediction,) = predictor([text], text_pair and [text_pair])
     return Explanation(
         predictor.tokenizer.convert_ids_to_tokens(columns["input_ids"][0]), layer, count,
@@ -56,7 +56,7 @@ MOST_TOKENS, MOST_HEADS = 48, 6  # that a picture shows
 def draw_explanation(found, path):
     """A layer's attention maps above its convolution kernels, head by head, and the answer as bars.
 
-    found: explanation.Explanation. Both kinds of map share the tokens' axis: row l says what token l looks at.
+    found: an Explanation. Both kinds of map share the tokens' axis: row l says what token l looks at.
     """
     tokens = found.tokens[:MOST_TOKENS]
     heads, length, taps = min(len(found.attention), MOST_HEADS), len(tokens), found.kernels.shape[2]

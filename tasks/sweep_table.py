@@ -73,7 +73,7 @@ def as_markdown(table, command):
 
 
 def draw_sweep(table, path):
-    """A bar for the median of every task's main metric, a dot for each seed; `table` as of glue_sweep.make_table."""
+    """A bar for the median of every task's main metric, a dot for each seed; `table` as of make_table."""
     tasks = table["tasks"]
     picture, ((panel,),) = panels(1, 1, (1.6 + 0.9 * len(tasks), 3.6))
     for position, (_, entry) in enumerate(tasks.items()):

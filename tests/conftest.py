@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from text.corpus import Lines, paragraphs
+
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach a hub
 
 ROOT = Path(__file__).parents[1]
@@ -17,6 +19,17 @@ def needs(*modules):
     """Skips where a library of the full environment is absent, as in the core's."""
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     return pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)}")
+
+
+def documents(path):
+    """A text file's documents, lists of paragraphs."""
+    found = [[]]
+    for text in paragraphs(Lines(path)):
+        if text is None:
+            found.append([])
+        else:
+            found[-1].append(text)
+    return [document for document in found if document]
 
 
 class Malicious:

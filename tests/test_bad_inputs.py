@@ -159,7 +159,7 @@ USAGE = [
     (f"{GLUE} --learning_rate nan", "--learning_rate must be a number from 0, not nan"),
     (f"{GLUE} --warmup_proportion 1.5", "--warmup_proportion must lie in [0, 1], not 1.5"),
     (f"{GLUE} --layer_lr_decay 0", "--layer_lr_decay must lie in (0, 1], not 0.0"),
-    (f"{GLUE} --seed -1", "--seed must be a number from 0, not -1"),
+    (f"{GLUE} --seed -1", "--seed must be at least 0, not -1"),
     (f"{GLUE} --lr_scheduler_type square", "invalid choice: 'square'"),
     (f"{GLUE} --amp O3", "invalid choice: 'O3'"),
     (f"{GLUE} --learning_rat 1", "unrecognized arguments: --learning_rat 1"),

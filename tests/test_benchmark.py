@@ -8,7 +8,7 @@ from conftest import ROOT, needs
 
 import benchmark
 from comparison.peer_process import PeerProcess
-from comparison.speed import as_markdown, draw_speed, matrix_flops, pretraining_flops
+from comparison.speed import draw_speed, matrix_flops, pretraining_flops, speed_table
 from cpu.machine import has_bfloat16
 from files.errors import InputError
 from layers.configuration import ConvBertConfig
@@ -35,8 +35,8 @@ def test_matrix_flops_are_those_of_every_product():
     model = ConvBertForSequenceClassification(config)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CONVBERT_KERNELS", "paddle")
-        patch.setattr("ops.F.linear", lambda x, w, b: count(linear(x, w, b), x.shape[-1]))
-        patch.setattr("ops.paddle.matmul", lambda x, y, **k: count(matmul(x, y, **k), x.shape[-1]))
+        patch.setattr("paddle.nn.functional.linear", lambda x, w, b: count(linear(x, w, b), x.shape[-1]))
+        patch.setattr("paddle.matmul", lambda x, y, **k: count(matmul(x, y, **k), x.shape[-1]))
         model(paddle.ones([2, 7], "int64"))
     assert counted == matrix_flops(config, 2, 7)
 
@@ -59,8 +59,8 @@ def test_pretraining_flops_are_those_of_every_product(monkeypatch):
     model = ConvBertForPretraining(config, generator)
     linear, matmul = paddle.nn.functional.linear, paddle.matmul
     monkeypatch.setenv("CONVBERT_KERNELS", "paddle")
-    monkeypatch.setattr("ops.F.linear", lambda x, w, b: count(linear(x, w, b), x.shape[-1]))
-    monkeypatch.setattr("ops.paddle.matmul", lambda x, y, **k: count(matmul(x, y, **k), x.shape[-1]))
+    monkeypatch.setattr("paddle.nn.functional.linear", lambda x, w, b: count(linear(x, w, b), x.shape[-1]))
+    monkeypatch.setattr("paddle.matmul", lambda x, y, **k: count(matmul(x, y, **k), x.shape[-1]))
     ids, labels = masked_batch(config, 3, 32)
     assert (labels != -100).sum(axis=1).tolist() == [4, 4, 4]
     model(paddle.to_tensor(ids), labels=paddle.to_tensor(labels))
@@ -93,7 +93,7 @@ FIGURES = {
 
 
 def test_the_table():
-    lines = as_markdown(FIGURES).splitlines()
+    lines = speed_table(FIGURES).splitlines()
     assert lines[0] == "a processor, 2 cores; matrix products: 300 GFLOP/s float32"
     columns = "s per step | tokens/s | peak MB | × floor | ours is faster | ours-bf16 is faster |"
     assert f"| train, convbert-small, 32 × 128 | {columns}" in lines
@@ -153,7 +153,7 @@ def test_a_run(tmp_path):
     for figure in written["runs"]:
         assert 0 < figure["min_s"] <= figure["median_s"]
         assert figure["rss_mb"] > 50
-    assert done.stdout.strip() == as_markdown(written)
+    assert done.stdout.strip() == speed_table(written)
 
 
 @pytest.mark.slow
@@ -170,7 +170,7 @@ def test_only_our_own_process_is_set_up():
         for name in ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE"):
             os.environ.pop(name, None)
         before = dict(os.environ)
-        import peer_process
+        from comparison import peer_process
         assert "runtime" not in sys.modules
         import benchmark, runtime
         assert os.environ["OMP_NUM_THREADS"] and runtime.FOUND == before

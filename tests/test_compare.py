@@ -16,6 +16,7 @@ from comparison.references import Ours
 from conversion import formats, weight_names
 from files.json_files import read_json
 from files.weights import read_weights
+from layers import functions
 from layers.dense import Linear
 from layers.functions import ACTIVATIONS
 from modeling import ConvBertConfig
@@ -108,38 +109,32 @@ def wrapped(module, name, change):
     return mutate
 
 
-def with_weights(name, **sources):
-    """Mutates the weights of ops.mixed_attention or ops.feed_forward: field → function of all of them."""
-
-    def change(function, *inputs, **named):
-        place = next(index for index, value in enumerate(inputs) if hasattr(value, "_replace"))
-        weights = inputs[place]
-        changed = weights._replace(**{field: source(weights) for field, source in sources.items()})
-        return function(*inputs[:place], changed, *inputs[place + 1 :], **named)
-
-    return wrapped(ops, name, change)
-
-
 def without_projection_bias(function, layer, x):
     embeddings = layer.weight.shape == [SETTINGS["embedding_size"], SETTINGS["hidden_size"]]
     return paddle.matmul(x, layer.weight) if embeddings else function(layer, x)
 
 
+def with_output_transposed(function, layer, x):
+    output = layer.weight.shape == [SETTINGS["hidden_size"]] * 2 and x.ndim == 3  # the head's square one sees no tokens
+    return paddle.matmul(x, layer.weight.t()) + layer.bias if output else function(layer, x)
+
+
 MUTATIONS = {
-    "key and value swapped": with_weights(
-        "mixed_attention", key=lambda w: w.value, value=lambda w: w.key, key_bias=lambda w: w.value_bias,
-        value_bias=lambda w: w.key_bias,
+    "key and value swapped": wrapped(
+        modeling, "attention", lambda f, query, key, value, *rest: f(query, value, key, *rest)
     ),
-    "no scale": wrapped(ops, "attention", lambda f, query, *rest, **n: f(query * query.shape[-1] ** 0.5, *rest, **n)),
-    "a square weight transposed": with_weights("mixed_attention", out=lambda w: w.out.t()),
+    "no scale": wrapped(modeling, "attention", lambda f, query, *rest: f(query * query.shape[-1] ** 0.5, *rest)),
+    "a square weight transposed": wrapped(Linear, "forward", with_output_transposed),
     "the kernel shifted by one": wrapped(
-        ops, "dynamic_conv", lambda f, values, logits: f(paddle.roll(values, 1, axis=1), logits)
+        modeling, "dynamic_conv", lambda f, values, kernels: f(paddle.roll(values, 1, axis=1), kernels)
     ),
-    "its taps reversed": wrapped(ops, "dynamic_conv", lambda f, values, logits: f(values, logits.flip(-1))),
-    "the mask off by one": wrapped(modeling, "_additive_mask", lambda f, *inputs: paddle.roll(f(*inputs), 1, axis=-1)),
+    "its taps reversed": wrapped(modeling, "dynamic_conv", lambda f, values, kernels: f(values, kernels.flip(-1))),
+    "the mask off by one": wrapped(modeling, "additive_mask", lambda f, *inputs: paddle.roll(f(*inputs), 1, axis=-1)),
     "GELU by tanh": lambda monkeypatch: monkeypatch.setitem(ACTIVATIONS, "gelu", ACTIVATIONS["gelu_new"]),
-    "LayerNorm's epsilon 1e-5": wrapped(ops, "layer_norm", lambda f, x, weight, bias, _: f(x, weight, bias, 1e-5)),
-    "groups swapped": with_weights("feed_forward", inner=lambda w: w.inner.flip(0)),
+    "LayerNorm's epsilon 1e-5": wrapped(functions, "layer_norm", lambda f, *inputs: f(*inputs[:3], 1e-5)),
+    "groups swapped": wrapped(
+        functions, "feed_forward", lambda f, x, w, *rest: f(x, w._replace(inner=w.inner.flip(0)), *rest)
+    ),
     "no bias in the embeddings' projection": wrapped(Linear, "forward", without_projection_bias),
 }  # fmt: skip
 

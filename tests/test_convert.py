@@ -9,12 +9,12 @@ import paddle
 import pytest
 from conftest import ROOT, Malicious, needs
 
-import convert
 import modeling
 from comparison import parity
-from conversion import weight_names
+from conversion import sources, weight_names
 from conversion.formats import convert
 from conversion.sources import resolve
+from convert import main
 from files.errors import InputError
 from files.json_files import read_json, write_json
 from files.weights import read_weights, write_safetensors
@@ -404,7 +404,7 @@ def test_a_malicious_pickle_runs_nothing_and_leaves_nothing(tmp_path, one_line, 
     content = {"convbert.encoder.layer.0.output.dense.bias": Malicious(tmp_path / "was-here")}
     (tmp_path / "evil" / file).write_bytes(pickle.dumps(content))
     command = ["--input", str(tmp_path / "evil"), "--output", str(tmp_path / "ours")]
-    one_line(convert.main(command), "mkdir.*nothing was run")
+    one_line(main(command), "mkdir.*nothing was run")
     assert [path.name for path in tmp_path.iterdir()] == ["evil"]
 
 
@@ -455,10 +455,10 @@ def test_verify_starts_compare_and_removes_what_fails(tmp_path, monkeypatch, cap
 
     monkeypatch.setattr(subprocess, "run", run)
     command = ["--input", str(tmp_path / "ours"), "--to", "hf", "--verify", "--output", str(tmp_path / "hf")]
-    assert convert.main(command) == 0
+    assert main(command) == 0
     assert asked == [[sys.executable, str(ROOT / "compare.py"), "--weights", str(tmp_path / "hf")]]
     status = 1
-    assert convert.main([*command[:-1], str(tmp_path / "bad")]) == 1
+    assert main([*command[:-1], str(tmp_path / "bad")]) == 1
     assert not (tmp_path / "bad").exists()
     assert "removed, as it fails the comparison" in capfd.readouterr().err
 
@@ -478,22 +478,22 @@ def test_verify(tmp_path):
 def test_the_command(tmp_path, capsys, one_line):
     reference().save_pretrained(tmp_path / "hf")
     command = ["--input", str(tmp_path / "hf"), "--output", str(tmp_path / "ours")]
-    assert convert.main(command) == 0
+    assert main(command) == 0
     assert "ConvBertModel" in capsys.readouterr().out
-    one_line(convert.main(command), "not empty; name a new folder")
-    one_line(convert.main(["--input", str(tmp_path / "gone"), "--output", str(tmp_path / "new")]), "gone: no such file")
+    one_line(main(command), "not empty; name a new folder")
+    one_line(main(["--input", str(tmp_path / "gone"), "--output", str(tmp_path / "new")]), "gone: no such file")
 
 
 def test_an_unreachable_hub_is_one_line(tmp_path, monkeypatch, one_line):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    status = convert.main(["--input", "hf:YituTech/conv-bert-small", "--output", str(tmp_path / "new")])
+    status = main(["--input", "hf:YituTech/conv-bert-small", "--output", str(tmp_path / "new")])
     one_line(status, r"hf:YituTech/conv-bert-small: can't be had from http://127\.0\.0\.1:9")
 
 
 @torch_needed
 def test_sources_resolve_to_folders_that_load(tmp_path, monkeypatch):
     reference("ForSequenceClassification").save_pretrained(tmp_path / "hf")
-    monkeypatch.setattr(convert, "fetch", lambda name: str(tmp_path / "hf") if name == "some/model" else None)
+    monkeypatch.setattr(sources, "fetch", lambda name: str(tmp_path / "hf") if name == "some/model" else None)
     for name in ("hf:some/model", str(tmp_path / "hf")):
         folder = resolve(name)
         assert folder != name
@@ -506,7 +506,7 @@ def test_half_precision_takes_half_the_room_and_comes_back(tmp_path, capsys, one
     ours = disturbed("ConvBertGenerator", config())
     ours.save_pretrained(tmp_path / "ours")
     command = ["--input", str(tmp_path / "ours"), "--output", str(tmp_path / "half"), "--dtype", "float16"]
-    assert convert.main(command) == 0
+    assert main(command) == 0
     sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("ours", "half")]
     assert sizes[1] < 0.6 * sizes[0]
     loaded = modeling.ConvBertGenerator.from_pretrained(tmp_path / "half").named_weights()
@@ -515,5 +515,5 @@ def test_half_precision_takes_half_the_room_and_comes_back(tmp_path, capsys, one
         np.testing.assert_array_equal(loaded[name].numpy(), weight.numpy().astype("float16"))
     capsys.readouterr()
     with pytest.raises(SystemExit) as stopped:
-        convert.main([*command[:3], str(tmp_path / "new"), *command[4:], "--to", "hf"])
+        main([*command[:3], str(tmp_path / "new"), *command[4:], "--to", "hf"])
     one_line(stopped.value.code, "--dtype float16 is for --to paddle")

@@ -127,7 +127,7 @@ BAD = [
     ([], r"give either texts or --input_file"),
     (["x", "--input_file", "y"], r"give either texts or --input_file"),
     (["x", "--text_pair", "a", "b"], r"--text_pair: 2 texts for 1"),
-    (["x", "--batch_size", "0"], r"--batch_size is too small: 0"),
+    (["x", "--batch_size", "0"], r"--batch_size must be at least 1, not 0"),
 ]
 
 

@@ -86,7 +86,7 @@ def train_vocabulary(
     limit_alphabet=1000,
     min_frequency=2,
 ):
-    """Builds a WordPiece vocabulary from text: files, folders or patterns as `text_files` takes them, read twice.
+    """Builds a WordPiece vocabulary from text: files, folders or patterns as `corpus` takes them, read twice.
 
     The same files always give the same vocabulary. The library's trainer alone doesn't: it numbers the characters
     inside words in the order of a randomly seeded hash map, and breaks ties by number. So the first pass collects the

@@ -1,5 +1,6 @@
-"""What the training scripts share, an idea a file: device, processes, precision, optimizer, the order of the data, and
-`loop`, which says after each step what is due.
+"""What the training scripts share, an idea a file.
 
-The loop itself, the loss and the evaluation are the scripts' own.
+How a run starts and ends (`start`), device, processes, precision, optimizer, schedule, the order of the data, the run's
+folder, and `loop`, which says after each step what is due. The loop itself, the loss and the evaluation are the
+scripts' own.
 """

@@ -12,8 +12,6 @@ from files.errors import InputError
 
 def devices():
     """The devices of this Paddle: "cpu", and "gpu:N" or "xpu:N" where it has them."""
-    import paddle
-
     found = ["cpu"]
     if paddle.is_compiled_with_cuda():
         found += [f"gpu:{index}" for index in range(paddle.device.cuda.device_count())]

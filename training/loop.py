@@ -1,27 +1,224 @@
-""""""
+"""The frame of a training script's loop: what is due after a step, the optimizer's step, log lines, saving.
 
+Loss and evaluation stay in the script's own loop:
+
+    plan = Plan.of(args, examples, args.batch_size, processes)
+    steps = Steps(args, plan, warmup_steps, model, …)
+    for step in steps:
+        loss = …  # and gradients, averaged over all processes
+        steps.learn(loss)
+        due = steps.due()
+        if due.log:
+            steps.log(f"loss: {loss:f}", {"loss": loss})
+        if due.evaluate:
+            steps.evaluated(…)
+        if due.save:
+            steps.save(write_model)
+
+run_pretrain.py and run_glue.py show all of it.
+"""
+
+import functools
 import math
 import sys
+import time
+from typing import NamedTuple
 
 from files.errors import InputError
+from training.curves import Curves
+from training.log import log, progress
+from training.optimizer import adamw
+from training.run_folder import load_state, save_last
+from training.schedule import learning_rates
 
 SKIPPED_IN_A_ROW = 10  # steps with a loss that is no number, after which a run gives up
 
 
-def is_number(loss, step, state, last):
-    """Whether a step's loss is a number. If not, that is said and counted in `state`; too often in a row ends the run.
+class Plan(NamedTuple):
+    """How many steps a run has, and of what size."""
+
+    batch_size: int  # of all processes together
+    steps_per_epoch: int  # the last one may have fewer examples
+    total_steps: int
+
+    @classmethod
+    def of(cls, args, examples, batch_size, processes):
+        """args: flags of flags.training; examples: how many there are; batch_size: examples at a time in a process."""
+        size = batch_size * args.gradient_accumulation_steps * processes.count
+        per_epoch = -(-examples // size)
+        return cls(size, per_epoch, args.max_steps if args.max_steps > 0 else per_epoch * args.num_train_epochs)
+
+
+class Due(NamedTuple):
+    """What is to be done after a step."""
+
+    log: bool
+    evaluate: bool
+    save: bool
+
+
+class Steps:
+    """The steps of a run, from the first one, or from where a stopped run stood, to the last.
+
+    Iteration gives their numbers, from 1. `epoch` and `batch` are the step's place, both from 0; `state` is what
+    results.json and `last/` hold of the run.
 
     Args:
-        state: the run's, with `skipped_steps`, `skipped_in_a_row` and the `step` that was saved last.
-        last: the folder that holds what was saved.
+        args: flags of flags.training.
+        plan: a Plan.
+        warmup_steps: how many of the steps warm up.
+        model: what learns.
+        output: the run's folder, a Path.
+        last: the folder that a stopped run goes on from; None: from the start.
+        precision, processes: a precision.Precision and a processes.Processes.
+        draw: function that makes a picture of (state, path).
+        state: what the script itself keeps there, at its start.
+        layer_decay: see optimizer.adamw.
+        patience: evaluations without a new best after which the run stops; 0: never.
     """
-    if math.isfinite(loss):
-        state["skipped_in_a_row"] = 0
-        return True
-    state["skipped_steps"] += 1
-    state["skipped_in_a_row"] += 1
-    print(f"warning: the loss of step {step} is {loss}: step skipped", file=sys.stderr)
-    if state["skipped_in_a_row"] == SKIPPED_IN_A_ROW:
-        kept = f"{last} holds step {state['step']}" if state["step"] else "nothing was saved yet"
-        raise InputError(f"the loss was no number in {SKIPPED_IN_A_ROW} steps, up to step {step}; {kept}")
-    return False
+
+    def __init__(
+        self, args, plan, warmup_steps, model, output, last, precision, processes, draw, state, layer_decay=1.0,
+        patience=0,
+    ):  # fmt: skip
+        self._args, self._model, self._output = args, model, output
+        self._precision, self._processes, self._patience = precision, processes, patience
+        self._plan = plan
+        self._schedule = learning_rates(
+            args.lr_scheduler_type, args.learning_rate, plan.total_steps, warmup_steps, args.tf_compat
+        )
+        self._optimizer = adamw(
+            model, self._schedule, args.weight_decay, args.adam_epsilon, args.max_grad_norm, layer_decay, args.tf_compat
+        )
+        precision.prepare(model, self._optimizer)
+        processes.start_equal(model)
+        self.state = dict(
+            step=0, evaluations=[], log=[], skipped_steps=0, skipped_in_a_row=0, train_seconds=0.0, eval_seconds=0.0,
+            precision={}, **state,
+        )  # fmt: skip
+        if last:
+            self.state = load_state(last, model, self._optimizer)
+            precision.restore(self.state["precision"])
+            self._schedule.step(self.state["step"])
+        picture = functools.partial(draw, self.state, output / "curves.png")
+        self._curves = Curves(args.visualdl_dir, picture) if processes.writes else Curves()
+        self.step = self.state["step"]
+
+    @property
+    def epoch(self):
+        return (self.step - 1) // self._plan.steps_per_epoch
+
+    @property
+    def batch(self):
+        return (self.step - 1) % self._plan.steps_per_epoch
+
+    def __iter__(self):
+        self._model.train()
+        self._bar = progress(self._plan.total_steps, self.step, shown=self._processes.writes)
+        self._mark()
+        for step in range(self.step + 1, self._plan.total_steps + 1):
+            if self._patience and self.state["evaluations_since_best"] >= self._patience:
+                print(f"stopped early: no better than at step {self.state['best_step']} since", file=sys.stderr)
+                break
+            self.step, self._due = step, None
+            yield step
+            if self._due:
+                self._count_evaluation()
+        self._bar.close()
+        self._curves.close()
+
+    def _mark(self):
+        """Speed is counted from here."""
+        self._clock, self._marked = time.time(), (self.step, self.state.get("tokens", 0))
+
+    def learn(self, loss):
+        """The optimizer's step with the gradients that there are, left out where the loss is no number.
+
+        Returns whether it was made. Raises InputError after SKIPPED_IN_A_ROW that were not.
+        """
+        made = self._is_number(loss)
+        if made:
+            self._precision.step(self._optimizer)
+        self._optimizer.clear_grad()
+        self._schedule.step()
+        self._bar.set_postfix(loss=f"{loss:.4f}", lr=f"{self._schedule.get_lr():.2e}", refresh=False)
+        self._bar.update()
+        return made
+
+    def _is_number(self, loss):
+        state = self.state
+        if math.isfinite(loss):
+            state["skipped_in_a_row"] = 0
+            return True
+        state["skipped_steps"] += 1
+        state["skipped_in_a_row"] += 1
+        print(f"warning: the loss of step {self.step} is {loss}: step skipped", file=sys.stderr)
+        if state["skipped_in_a_row"] == SKIPPED_IN_A_ROW:
+            kept = f"{self._output / 'last'} holds step {state['step']}" if state["step"] else "nothing was saved yet"
+            raise InputError(f"the loss was no number in {SKIPPED_IN_A_ROW} steps, up to step {self.step}; {kept}")
+        return False
+
+    def due(self):
+        """What is to be done after this step; where anything is, training's clock stands still until the next one."""
+        ends, args = self.step == self._plan.total_steps, self._args
+        saves = ends or self.step % args.save_steps == 0
+        due = Due(log=ends or self.step % args.logging_steps == 0, evaluate=saves, save=saves)
+        if any(due):
+            seconds, (step, tokens) = time.time() - self._clock, self._marked
+            self.state["train_seconds"] += seconds
+            self._speed = (self.step - step) / seconds, (self.state.get("tokens", 0) - tokens) / seconds
+            self._mark()
+            self._due = due
+        return due
+
+    def log(self, words, values):
+        """Prints the published line with `words` in its middle, and keeps `values`, name → number, with the rate."""
+        rate = self._schedule.get_lr()
+        self.state["log"].append({"step": self.step, **values, "lr": rate})
+        self._curves.add(self.step, {f"train/{name}": value for name, value in (*values.items(), ("lr", rate))})
+        if self._processes.writes:
+            steps, tokens = self._speed
+            log(
+                f"global step {self.step}/{self._plan.total_steps}, epoch: {self.epoch}, {words}, lr: {rate:.10f}, "
+                f"speed: {steps:.4f} step/s" + (f", {tokens:.0f} tokens/s" if "tokens" in self.state else "")
+            )
+
+    def evaluated(self, results, score=None):
+        """Keeps the results of an evaluation.
+
+        Args:
+            results: name → number, or split → name → number.
+            score: the number by which models are compared, in `state` with its step when it is the best so far.
+
+        Returns:
+            Whether it is.
+        """
+        state = self.state
+        has_splits = any(isinstance(found, dict) for found in results.values())
+        for split, found in (results if has_splits else {"validation": results}).items():
+            self._curves.add(self.step, {f"{split}/{name}": value for name, value in found.items()})
+        state["evaluations"].append({"step": self.step, **results})
+        if score is None:
+            return False
+        best = state["best_score"] is None or score > state["best_score"]
+        if best:
+            state |= dict(best_step=self.step, best_score=score, evaluations_since_best=0)
+        else:
+            state["evaluations_since_best"] += 1
+        return best
+
+    def save(self, write_model):
+        """Writes all that --resume needs to `last/`, and the pictures. write_model: function of a folder."""
+        self._count_evaluation()
+        self.state |= dict(step=self.step, precision=self._precision.state())
+        if self._processes.writes:
+            keep = self._args.keep_checkpoints
+            save_last(self._output, write_model, self._model, self._optimizer, self.state, keep)
+            self._curves.redraw()
+
+    def _count_evaluation(self):
+        """Adds the time since the last look at the clock to that of evaluating and saving, if any of that was due."""
+        now = time.time()
+        if self._due.evaluate or self._due.save:
+            self.state["eval_seconds"] += now - self._clock
+        self._mark()

@@ -22,8 +22,6 @@ from layers.fast_path import bfloat16, bfloat16_obstacle
 class Precision:
     """float32; `context` opens what forward and backward of a step, or an evaluation, run in."""
 
-    level = None
-
     def __init__(self, context=contextlib.nullcontext):
         self.context = context
 
@@ -49,12 +47,12 @@ class PaddlePrecision(Precision):
 
     def __init__(self, level, dtype):
         super().__init__(lambda: paddle.amp.auto_cast(level=level, dtype=dtype))
-        self.level, self.dtype = level, dtype
+        self._level, self._dtype = level, dtype
         self.scaler = paddle.amp.GradScaler(enable=dtype == "float16", init_loss_scaling=2.0**15)
 
     def prepare(self, model, optimizer):
-        if self.level == "O2":  # weights in `dtype`, their float32 originals in the optimizer
-            paddle.amp.decorate(model, optimizer, level="O2", dtype=self.dtype, save_dtype="float32")
+        if self._level == "O2":  # weights in `dtype`, their float32 originals in the optimizer
+            paddle.amp.decorate(model, optimizer, level="O2", dtype=self._dtype, save_dtype="float32")
 
     def backward(self, loss):
         self.scaler.scale(loss).backward()
@@ -77,7 +75,7 @@ def choose_precision(level, dtype, device, model_type="convbert"):
     Args:
         level: None for float32; "O1": matrix products in `dtype`; "O2": weights too.
         dtype: "bfloat16" or "float16".
-        device: full name, as of training.choose_device.
+        device: full name, as of device.choose_device.
 
     Raises:
         InputError: not possible on this device, or with this model.

@@ -76,8 +76,9 @@ def load_state(folder, model, optimizer):
         name, _, kind = key.partition(":")
         if name not in names:
             raise InputError(f"{folder / 'optimizer.safetensors'}: {name} is no parameter of this model")
-        if kind == MASTER:
+        if kind == MASTER:  # its moments are found by the name that Paddle gives it
             masters[names[name]] = paddle.to_tensor(array)
+            masters[names[name]].name = f"{names[name]}_fp32_master_0"
         else:
             values[f"{names[name]}_{kind}"] = paddle.to_tensor(array)
     optimizer.set_state_dict(values | ({"master_weights": masters} if masters else {}))

@@ -6,11 +6,11 @@ import pytest
 from conftest import needs
 
 import compare
-import convert
 import modeling
 from comparison.numpy_model import NumpyModel
 from conversion import tensorflow_checkpoint
 from conversion.formats import convert
+from convert import main
 from files.errors import InputError
 from files.json_files import read_json
 from files.weights import read_weights
@@ -220,9 +220,7 @@ def test_what_has_no_place_here_is_named(tmp_path, stored, change, message):
 @tensorflow_needed
 def test_a_damaged_checkpoint_is_one_line(tmp_path, one_line):
     (tmp_path / "model.ckpt-1.index").write_bytes(b"nothing")
-    one_line(
-        convert.main(["--input", str(tmp_path), "--output", str(tmp_path / "ours")]), "damaged or not a checkpoint"
-    )
+    one_line(main(["--input", str(tmp_path), "--output", str(tmp_path / "ours")]), "damaged or not a checkpoint")
 
 
 def test_which_checkpoint_of_a_folder(tmp_path):
@@ -241,7 +239,7 @@ def test_which_checkpoint_of_a_folder(tmp_path):
 def test_without_tensorflow_the_error_names_the_package(tmp_path, one_line, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "tensorflow", None)
     (tmp_path / "model.ckpt-1.index").touch()
-    one_line(convert.main(["--input", str(tmp_path), "--output", str(tmp_path / "ours")]), "pip install tensorflow-cpu")
+    one_line(main(["--input", str(tmp_path), "--output", str(tmp_path / "ours")]), "pip install tensorflow-cpu")
 
 
 @tensorflow_needed

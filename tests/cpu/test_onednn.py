@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cpu import onednn
+from cpu.machine import has_bfloat16
 from cpu.onednn import BFLOAT16, FLOAT32, Matrix
 
 
@@ -19,7 +20,7 @@ def has_library():
 
 
 pytestmark = pytest.mark.skipif(not has_library(), reason="this Paddle brings no oneDNN")
-bfloat16_needed = pytest.mark.skipif(not machine.has_bfloat16(), reason="no bfloat16 instructions in this processor")
+bfloat16_needed = pytest.mark.skipif(not has_bfloat16(), reason="no bfloat16 instructions in this processor")
 TYPES = [FLOAT32, pytest.param(BFLOAT16, marks=bfloat16_needed)]
 
 

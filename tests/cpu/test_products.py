@@ -5,6 +5,7 @@ import paddle
 import pytest
 
 from cpu import onednn, products
+from cpu.machine import has_bfloat16
 from modeling import ConvBertConfig, ConvBertForSequenceClassification
 
 AXES = [1, 2, 3, 5, 8, 17, 32, 100]
@@ -16,7 +17,7 @@ def ways():
         onednn.load()
     except OSError:
         return [("paddle", "float32")]
-    return [("paddle", "float32"), ("onednn", "float32"), *([("onednn", "bfloat16")] if machine.has_bfloat16() else [])]
+    return [("paddle", "float32"), ("onednn", "float32"), *([("onednn", "bfloat16")] if has_bfloat16() else [])]
 
 
 @pytest.fixture(params=ways(), ids=" ".join)
@@ -102,6 +103,6 @@ def test_without_onednn_paddle_multiplies(monkeypatch):
         raise OSError("no library")
 
     products.float32_by_onednn.cache_clear()
-    monkeypatch.setattr(onednn, "library", missing)
+    monkeypatch.setattr(onednn, "load", missing)
     assert products.float32_by_onednn() is False
     products.float32_by_onednn.cache_clear()

@@ -1,18 +1,11 @@
-import http.server
 import json
 import pickle
-import socket
-import threading
-import time
 
 import numpy as np
 import pytest
 from conftest import Malicious, needs
 
-from files.atomic import atomic_file, atomic_folder
-from files.downloads import download, zoo_file
 from files.errors import InputError
-from files.json_files import read_json
 from files.weights import WEIGHT_FILES, read_weights, write_safetensors
 
 
@@ -137,79 +130,3 @@ def test_missing_files_are_named(tmp_path):
         read_weights(tmp_path / "nowhere")
     with pytest.raises(InputError, match="no weights here"):
         read_weights(tmp_path)
-
-
-def test_json_errors_name_the_line(tmp_path):
-    (tmp_path / "config.json").write_text('{"a": 1,\n "b": }')
-    with pytest.raises(InputError, match=r"config\.json, line 2: not JSON"):
-        read_json(tmp_path / "config.json")
-    (tmp_path / "config.json").write_bytes(b'{"a": "\xff"}')
-    with pytest.raises(InputError, match="not UTF-8"):
-        read_json(tmp_path / "config.json")
-
-
-def test_an_interrupted_write_leaves_the_old_file(tmp_path):
-    (tmp_path / "file").write_text("old")
-    with pytest.raises(RuntimeError), atomic_file(tmp_path / "file") as file:
-        file.write(b"half")
-        raise RuntimeError
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
-    assert (tmp_path / "file").read_text() == "old"
-
-
-def test_folders_are_replaced_whole(tmp_path):
-    for content in ("first", "second"):
-        with atomic_folder(tmp_path / "folder") as folder:
-            (folder / content).write_text(content)
-    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "folder") as folder:
-        (folder / "third").write_text("half")
-        raise RuntimeError
-    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
-    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["second"]
-
-
-@pytest.fixture
-def zoo(tmp_path, monkeypatch):
-    """A model zoo on this machine; returns the folder that it serves."""
-    served = tmp_path / "served"
-    served.mkdir()
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args):
-            super().__init__(*args, directory=served)
-
-        def log_message(self, *args):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setattr(checkpoint_files, "_ZOO", f"http://127.0.0.1:{server.server_port}")
-        monkeypatch.setenv("PPNLP_HOME", str(tmp_path / "cache"))
-        yield served
-        server.shutdown()
-
-
-def test_published_files_are_downloaded_once(zoo, tmp_path):
-    (zoo / "convbert-small").mkdir()
-    (zoo / "convbert-small/vocab.txt").write_text("[PAD]\n")
-    path = zoo_file("convbert-small", "vocab.txt")
-    assert path == tmp_path / "cache/models/convbert-small/vocab.txt"
-    (zoo / "convbert-small/vocab.txt").unlink()
-    assert zoo_file("convbert-small", "vocab.txt").read_text() == "[PAD]\n"
-
-
-def test_a_failing_download_says_so_and_leaves_nothing(zoo, tmp_path):
-    with pytest.raises(InputError, match=r"convbert-base/vocab\.txt: can't be downloaded .*404"):
-        zoo_file("convbert-base", "vocab.txt")
-    assert not list((tmp_path / "cache/models/convbert-base").iterdir())
-    with pytest.raises(InputError, match="convbert-huge: neither a folder nor a published model"):
-        zoo_file("convbert-huge", "vocab.txt")
-
-
-def test_a_silent_host_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint_files, "HUB_TIMEOUT", 0.3)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        start = time.monotonic()
-        with pytest.raises(InputError, match="timed out"):
-            download(f"http://127.0.0.1:{silent.getsockname()[1]}/file", tmp_path / "file")
-    assert time.monotonic() - start < 5

@@ -6,7 +6,7 @@ import pytest
 from conftest import ROOT
 
 from files.errors import InputError
-from flags.command_line import ArgumentParser, script
+from flags.command_line import ArgumentParser, at_least, from_zero, script, within
 
 
 def test_help_shows_defaults_and_nothing_where_there_is_none(capsys):
@@ -54,7 +54,7 @@ def test_exit_statuses(capsys):
 
 def test_a_reader_that_goes_away_is_no_error():
     code = (
-        "import sys; from command_line import script\n"
+        "import sys; from flags.command_line import script\n"
         "@script\n"
         "def main(argv=None):\n"
         "    for _ in range(100000): print('x' * 100)\n"
@@ -66,3 +66,26 @@ def test_a_reader_that_goes_away_is_no_error():
     os.close(writing)
     assert run.returncode == 0
     assert run.stderr == b""
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad", "message"),
+    [
+        (at_least(1), ["1", "300"], ["0", "-3"], "must be at least 1, not 0"),
+        (from_zero, ["0", "1e-4"], ["-1", "nan", "inf"], "must be a number from 0, not -1.0"),
+        (within("[0, 1)"), ["0", "0.999"], ["1", "-0.1", "nan"], "must lie in [0, 1), not 1.0"),
+        (within("(0, 1]"), ["1", "1e-9"], ["0", "1.1"], "must lie in (0, 1], not 0.0"),
+    ],
+)
+def test_numbers_have_their_limits(capsys, kind, good, bad, message):
+    parser = ArgumentParser("Does something.")
+    parser.add_argument("--number", "--alias", type=kind)
+    for text in good:
+        assert parser.parse_args(["--number", text]).number == float(text)
+    for text in [*bad, "many", "0x1"]:
+        with pytest.raises(SystemExit):
+            parser.parse_args(["--alias", text])
+        printed = capsys.readouterr().err
+        assert printed.count("\n") == 1
+        if text == bad[0]:
+            assert f"--number {message} (see --help)" in printed

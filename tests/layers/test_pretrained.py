@@ -10,11 +10,11 @@ from safetensors.numpy import load_file
 import export
 import modeling
 import predict
-import run_pretrain
 from conversion.sources import locate, resolve
 from files.downloads import SHIPPED, shipped
 from files.weights import read_weights
 from layers.configuration import ConvBertConfig
+from pretraining.models import build_model
 from tasks.classifiers import load_tokenizer
 
 SENTENCES = [  # a sentence, and which of its words is replaced by what
@@ -59,12 +59,10 @@ def test_the_preset_is_the_same_model():
 
 
 def test_pre_training_starts_at_random_by_the_name_and_goes_on_from_the_folder():
-    def model(source, weights):
-        flags = ["--input_dir", "texts", "--output_dir", "out", "--model_name_or_path", source]
-        args = run_pretrain.parse_args(flags)
-        return run_pretrain.build_model(args, source, load_tokenizer("convbert", source), weights)
-
-    preset, folder = model("convbert-tiny", weights=False), model(str(SHIPPED), weights=True)
+    preset, folder = (
+        build_model(source, load_tokenizer("convbert", source), weights)
+        for source, weights in (("convbert-tiny", False), (str(SHIPPED), True))
+    )
     assert preset.config == folder.config
     assert_holds(folder.discriminator, SHIPPED)
     assert_holds(folder.generator, SHIPPED / "generator")

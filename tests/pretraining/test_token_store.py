@@ -7,8 +7,7 @@ import os
 
 import numpy as np
 import pytest
-from conftest import ROOT
-from test_text_files import documents
+from conftest import ROOT, documents
 
 from files.errors import InputError
 from pretraining import token_store

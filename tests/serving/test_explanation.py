@@ -1,13 +1,13 @@
 """Looking inside: the kernels and maps that are drawn are those that the model computes with."""
 
 import numpy as np
-import paddle
 import pytest
 from test_export import model_folder
 
+import modeling
 import predict
 from files.errors import InputError
-from modeling import dynamic_conv
+from serving import explanation
 from serving.explanation import draw_explanation, explain
 from serving.predictor import Predictor
 
@@ -20,14 +20,14 @@ def predictor(tmp_path_factory):
 def test_kernels_are_those_of_the_forward_pass(predictor, monkeypatch):
     """Seen where the plain definition uses them."""
     used = []
-    real = dynamic_conv
+    real = modeling.dynamic_conv
 
-    def dynamic_conv(values, logits):
-        used.append(paddle.nn.functional.softmax(logits, axis=-1)[0].numpy())
-        return real(values, logits)
+    def dynamic_conv(values, kernels):
+        used.append(kernels[0].numpy())
+        return real(values, kernels)
 
     monkeypatch.setenv("CONVBERT_KERNELS", "paddle")
-    monkeypatch.setattr(ops, "dynamic_conv", dynamic_conv)
+    monkeypatch.setattr(modeling, "dynamic_conv", dynamic_conv)
     for layer in (1, 2):
         used.clear()
         found = explain(predictor, "a good film", "with a second text", layer)
@@ -69,7 +69,7 @@ def test_the_picture(tmp_path, capsys, one_line):
 
 def test_what_is_left_out_is_said(predictor, tmp_path):
     texts = []
-    real = figures._write
+    real = explanation.write_picture
     found = explain(predictor, "word " * 60)
 
     def write(picture, path):
@@ -77,7 +77,7 @@ def test_what_is_left_out_is_said(predictor, tmp_path):
         real(picture, path)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "_write", write)
+        patch.setattr(explanation, "write_picture", write)
         draw_explanation(found, tmp_path / "a.svg")
     assert any(f"the first 48 of {len(found.tokens)} tokens" in text for text in texts)
     assert (tmp_path / "a.svg").read_text().startswith("<?xml")

@@ -1,4 +1,4 @@
-"""glue_tasks: readers on real data and on awkward files, labels, scores, downloads that fail."""
+"""tasks.glue: readers on real data and on awkward files, labels, scores, downloads that fail."""
 
 import hashlib
 import math
@@ -7,18 +7,17 @@ import subprocess
 import sys
 import time
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT, SHARED
 
+from files import downloads
 from files.errors import InputError
-from tasks import glue
 from tasks.glue import TASKS, Example, find_task, read_examples
 from tasks.scores import format_scores, score
 
-ROOT = Path(__file__).parents[1]
-REAL = ROOT.parent / "shared" / "glue"
+REAL = SHARED / "glue"
 
 # ----------------------------------------------------------------------------------------------------------- the table
 
@@ -47,7 +46,7 @@ def test_labels_are_in_paddlenlp_order():
 
 def test_import_is_quick_and_leaves_heavy_packages_out():
     code = (
-        "import sys, time, numpy; start = time.perf_counter(); import glue_tasks;"
+        "import sys, time, numpy; start = time.perf_counter(); import tasks.glue;"
         "assert time.perf_counter() - start < 0.3;"
         "heavy = {'paddle', 'paddlenlp', 'scipy', 'sklearn', 'datasets', 'torch'} & set(sys.modules);"
         "assert not heavy, heavy"
@@ -206,7 +205,7 @@ def test_download_uses_paddlenlp_names_columns_and_labels(glue, monkeypatch, nam
     task = TASKS[name]
     config = glue.Glue.BUILDER_CONFIGS[task.paddlenlp_name]
     samples = ROOT / "samples"
-    monkeypatch.setattr(glue_tasks, "_download_archives", lambda task, split: None)
+    monkeypatch.setattr("tasks.glue._download_archives", lambda task, split: None)
     monkeypatch.setattr(glue.Glue, "_get_data", lambda self, split: str(samples / config["splits"][split][0]))
     for split in task.splits:
         expected = read_examples(task, split, samples)
@@ -220,7 +219,7 @@ def test_cached_archive_needs_no_network(glue, tmp_path, monkeypatch, capsys):
     def refuse(*_):
         raise AssertionError("tried to download")
 
-    monkeypatch.setattr(glue_tasks, "download", refuse)
+    monkeypatch.setattr("tasks.glue.download", refuse)
     folder = tmp_path / "Glue"
     folder.mkdir()
     with zipfile.ZipFile(folder / "RTE.zip", "w") as archive:
@@ -246,7 +245,7 @@ def test_refused_connection_is_one_line(glue, monkeypatch, name):
 
 
 def test_silent_server_is_given_up(glue, monkeypatch):
-    monkeypatch.setattr(checkpoint_files, "HUB_TIMEOUT", 0.5)
+    monkeypatch.setattr(downloads, "HUB_TIMEOUT", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as server:  # accepts connections in its backlog and never answers
         redirect(monkeypatch, glue, TASKS["SST-2"], server.getsockname()[1])
         start = time.perf_counter()
@@ -257,7 +256,7 @@ def test_silent_server_is_given_up(glue, monkeypatch):
 
 def test_wrong_file_from_server_is_an_error(glue, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        glue_tasks, "download", lambda url, target: write(target.parent, target.name, "<html>login</html>")
+        "tasks.glue.download", lambda url, target: write(target.parent, target.name, "<html>login</html>")
     )
     with pytest.raises(InputError, match=r"SST\.zip is not the file that PaddleNLP expects .*--data_dir"):
         read_examples(TASKS["SST-2"], "dev")

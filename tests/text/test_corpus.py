@@ -3,21 +3,10 @@
 import gzip
 
 import pytest
+from conftest import documents
 
 from files.errors import InputError
-from text.corpus import Lines, find_files, paragraphs
-
-
-def documents(path):
-    """A file's documents, lists of paragraphs."""
-    found = [[]]
-    for text in paragraphs(Lines(path)):
-        if text is None:
-            found.append([])
-        else:
-            found[-1].append(text)
-    return [document for document in found if document]
-
+from text.corpus import find_files
 
 EXPECTED = [["First paragraph.", "Second one."], ["Another document."]]
 

@@ -4,105 +4,9 @@ import numpy as np
 import paddle
 import pytest
 
-from files.errors import InputError
 from modeling import ConvBertConfig, ConvBertForSequenceClassification
-from training.curves import Curves
-from training.device import choose_device
-from training.facts import run_facts
-from training.optimizer import AdamW, adamw, layer_depth, learning_rates
-from training.order import batches_by_length, seed_step, shuffled_batches, weighted_pieces
-
-
-def lengths(count, seed=0):
-    return np.random.default_rng(seed).integers(3, 60, count)
-
-
-@pytest.mark.parametrize("bucket", [True, False])
-@pytest.mark.parametrize("count", [1, 31, 32, 33, 5000])
-def test_an_epoch_holds_every_example_once(count, bucket):
-    batches = shuffled_batches(lengths(count), 32, seed=1, epoch=0, bucket=bucket)
-    assert sorted(np.concatenate(batches)) == list(range(count))
-    assert len(batches) == -(-count // 32)
-    assert sorted(map(len, batches))[1:] == [32] * (len(batches) - 1)
-
-
-def test_buckets_save_padding_and_stay_random():
-    sizes = lengths(5000)
-
-    def padded(batches):
-        return sum(len(batch) * sizes[batch].max() for batch in batches)
-
-    plain, bucketed = (shuffled_batches(sizes, 32, 1, 0, bucket) for bucket in (False, True))
-    assert padded(bucketed) < 1.1 * sizes.sum() < 0.7 * padded(plain)
-    longest = np.array([sizes[batch].max() for batch in bucketed])
-    assert abs(np.corrcoef(longest, np.arange(len(longest)))[0, 1]) < 0.25  # not from short to long
-
-
-def test_the_order_depends_on_seed_and_epoch_alone():
-    def order(seed, epoch):
-        return np.concatenate(shuffled_batches(lengths(500), 32, seed, epoch))
-
-    np.testing.assert_array_equal(order(1, 2), order(1, 2))
-    for other in ((1, 3), (2, 2)):
-        assert (order(1, 2) != order(*other)).any()
-
-
-def test_evaluation_batches_grow_in_length():
-    sizes = lengths(100)
-    batches = batches_by_length(sizes, 32)
-    assert sorted(np.concatenate(batches)) == list(range(100))
-    assert (np.diff(sizes[np.concatenate(batches)]) >= 0).all()
-
-
-def test_a_step_s_dropout_depends_on_seed_and_step_alone():
-    def drawn(seed, step):
-        seed_step(seed, step)
-        return paddle.nn.functional.dropout(paddle.ones([1000]), 0.5).numpy()
-
-    np.testing.assert_array_equal(drawn(1, 2), drawn(1, 2))
-    for other in ((1, 3), (2, 2), (2, 1)):
-        assert (drawn(1, 2) != drawn(*other)).any()
-
-
-def test_the_schedule():
-    schedule = learning_rates("linear", 1e-4, total_steps=100, warmup_steps=10)
-    rates = []
-    for _ in range(101):
-        rates.append(schedule.get_lr())
-        schedule.step()
-    assert rates[0] == 0
-    assert rates[5] == pytest.approx(5e-5)
-    assert rates[10] == max(rates) == pytest.approx(1e-4)
-    assert rates[55] == pytest.approx(5e-5)
-    assert rates[100] == 0
-    assert learning_rates("linear", 1e-4, 10, 0).get_lr() == 1e-4
-
-
-def rates(schedule, steps):
-    found = []
-    for _ in range(steps):
-        found.append(schedule.get_lr())
-        schedule.step()
-    return found
-
-
-def test_other_schedules():
-    cosine = rates(learning_rates("cosine", 1.0, 100, 20), 101)
-    assert cosine[10] == pytest.approx(0.5)
-    assert cosine[20] == max(cosine) == 1
-    assert cosine[60] == pytest.approx(0.5)
-    assert cosine[40] == pytest.approx((1 + 2**-0.5) / 2)
-    assert cosine[100] == pytest.approx(0)
-    constant = rates(learning_rates("constant", 1.0, 100, 20), 101)
-    assert constant[10] == pytest.approx(0.5)
-    assert constant[20:] == [1] * 81
-
-
-def test_the_original_s_schedule_falls_during_warm_up():
-    """google-research/electra, model/optimization.py: polynomial decay of the rate, times min(1, step / warm-up)."""
-    found = rates(learning_rates("linear", 1.0, 100, 10, decay_in_warmup=True), 101)
-    expected = [(1 - step / 100) * min(1, step / 10) for step in range(101)]
-    np.testing.assert_allclose(found, expected, atol=1e-12)
+from training.optimizer import AdamW, adamw, layer_depth
+from training.schedule import learning_rates
 
 
 class Layered(paddle.nn.Layer):
@@ -183,29 +87,6 @@ def test_long_gradients_are_cut():
     np.testing.assert_allclose(found[1.0] * 50**0.5, found[None], rtol=2e-2)
 
 
-class Alone:
-    count, rank = 1, 0
-
-    def share(self, pieces):
-        return pieces[self.rank :: self.count]
-
-
-@pytest.mark.parametrize("count", [1, 2, 3])
-@pytest.mark.parametrize("size", [1, 5, 8, 13, 24])
-def test_pieces_add_up_to_the_mean_over_the_batch(count, size):
-    batch, values = np.arange(100, 100 + size), np.random.default_rng(0).normal(size=200)
-    total, seen = 0.0, []
-    for rank in range(count):
-        processes = Alone()
-        processes.count, processes.rank = count, rank
-        pieces = weighted_pieces(batch, 4, processes)
-        assert pieces
-        total += sum(weight * values[indices].mean() for indices, weight in pieces) / count
-        seen += [index for indices, weight in pieces for index in indices if weight]
-    assert total == pytest.approx(values[batch].mean())
-    assert sorted(seen) == list(batch)
-
-
 def test_biases_and_norms_do_not_decay():
     layer = paddle.nn.Sequential(paddle.nn.Linear(2, 2))
     layer.add_sublayer("norm", paddle.nn.LayerNorm(2))
@@ -217,24 +98,6 @@ def test_biases_and_norms_do_not_decay():
     for name, weight in layer.named_parameters():
         factor = 0.95 if name == "0.weight" else 1.0
         np.testing.assert_allclose(weight.numpy(), before[name] * factor, rtol=1e-6)
-
-
-def test_devices(capsys):
-    assert choose_device("cpu") == "cpu"
-    assert re.fullmatch(r"device: cpu \(\d+ threads, .*\)\n", capsys.readouterr().err)
-    for name in ("gpu:99", "tpu"):
-        with pytest.raises(InputError, match=f"--device {name}: this Paddle sees cpu"):
-            choose_device(name)
-
-
-def test_facts_are_plausible():
-    facts = run_facts()
-    assert facts["versions"]["numpy"] == np.__version__
-    assert 50 < facts["peak_memory_mb"] < 100_000
-    assert facts["machine"]["cores"] >= 1
-
-
-# ------------------------------------------------------------------------------------------------------------- AdamW
 
 
 def adamw_run(kind, steps=100, resume_at=None, **settings):
@@ -322,17 +185,3 @@ def test_adamw_passes_bad_numbers_on():
     weight.grad = paddle.to_tensor([1.0, float("nan"), float("inf"), 0.0])
     AdamW(0.1, parameters=[weight]).step()
     assert np.isfinite(weight.numpy()).tolist() == [True, False, False, True]
-
-
-def test_a_picture_is_not_drawn_all_the_time(monkeypatch):
-    drawn, now = [], [100.0]
-    monkeypatch.setattr(training.time, "time", lambda: now[0])
-    curves = Curves(draw=lambda: drawn.append(now[0]))
-    for now[0] in (101.0, 119.0, 121.0, 125.0, 142.0):
-        curves.redraw()
-    assert drawn == [121.0, 142.0]
-    curves.close()
-    assert len(drawn) == 3  # the last state is always drawn
-    nothing = Curves()
-    nothing.redraw()
-    nothing.close()

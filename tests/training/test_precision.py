@@ -1,12 +1,9 @@
 """What --amp asks for is what is computed, or an error."""
 
-import contextlib
-
 import paddle
 import pytest
 
 from files.errors import InputError
-from training import precision
 from training.precision import choose_precision
 
 
@@ -33,48 +30,3 @@ def test_float32_is_plain():
 def test_what_a_cpu_does_not_do_is_refused(asked, message):
     with pytest.raises(InputError, match=message):
         choose_precision(*asked)
-
-
-def test_where_paddle_keeps_its_promise_it_is_used(monkeypatch):
-    monkeypatch.setattr(precision, "_type_under_auto_cast", lambda dtype: dtype)
-    half = choose_precision("O1", "float16", "gpu:0")
-    assert half.scaler.is_enable() or not paddle.is_compiled_with_cuda()  # a CPU's scaler switches itself off
-    assert half.level == "O1"
-
-
-class Scaler:
-    """Records what it is asked; its state is one number."""
-
-    def __init__(self):
-        self.calls, self.value = [], [3.0]
-
-    def scale(self, loss):
-        self.calls.append("scale")
-        return loss
-
-    def step(self, optimizer):
-        self.calls.append("step")
-
-    def update(self):
-        self.calls.append("update")
-
-    def state_dict(self):
-        return {"scale": paddle.to_tensor(self.value), "incr_count": 7}
-
-    def load_state_dict(self, state):
-        self.value = state["scale"]
-
-
-def test_a_scaler_s_state_survives(monkeypatch):
-    monkeypatch.setattr(precision, "_type_under_auto_cast", lambda dtype: dtype)
-    first, second = (choose_precision("O1", "float16", "gpu:0") for _ in range(2))
-    first.scaler, second.scaler = Scaler(), Scaler()
-    first.context = contextlib.nullcontext
-    weight = paddle.create_parameter([2], "float32")
-    with first.context():
-        first.backward(weight.sum())
-    first.step(None)
-    assert first.scaler.calls == ["scale", "step", "update"]
-    second.scaler.value = [1.0]
-    second.restore(first.state())
-    assert second.scaler.value == [3.0]

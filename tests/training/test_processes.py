@@ -37,7 +37,8 @@ def test_alone_nothing_changes():
 
 
 STOPPED_EARLY = """
-import os, signal, time, runtime, processes
+import os, signal, time, runtime
+from training import processes
 both = processes.Processes()
 both.count = 2
 time.sleep = lambda seconds: os.kill(os.getpid(), signal.SIGTERM)
@@ -77,7 +78,7 @@ def launched(arguments, folder, in_the_second="pass"):
     """Runs run_glue.py in two processes; `in_the_second`: a statement that its second one begins with."""
     script = folder / "run_two.py"
     script.write_text(
-        f"import os, sys; sys.path.insert(0, {str(ROOT)!r}); import run_glue, evaluation\n"
+        f"import os, sys; sys.path.insert(0, {str(ROOT)!r}); import run_glue; from tasks import evaluation\n"
         f"if os.environ['PADDLE_TRAINER_ID'] == '1': {in_the_second}\n"
         "sys.exit(run_glue.main(sys.argv[1:]))\n"
     )

@@ -18,19 +18,20 @@ from files.weights import read_weights
 
 KILL_BETWEEN_RENAMES = """
 import os, signal, sys
-import checkpoint_files, run_glue
+import run_glue
+from pathlib import Path
 
-renamed = []
-rename = os.rename
+last, rename, replaced = Path(sys.argv[-1]) / "last", os.rename, 0
 
 def rename_or_die(source, target):
-    renamed.append(target)
-    if len(renamed) == 5:  # 1: the first last/; 2, 3 and 4, 5: the old one away, the new one into its place
-        os.kill(os.getpid(), signal.SIGKILL)
+    global replaced
     rename(source, target)
+    replaced += Path(source) == last
+    if replaced == 2:  # step 20's is away, step 30's not yet in its place
+        os.kill(os.getpid(), signal.SIGKILL)
 
-checkpoint_files.os.rename = rename_or_die
-run_glue.main(sys.argv[1:])
+os.rename = rename_or_die
+run_glue.main(sys.argv[1:-1])
 """
 
 
@@ -59,7 +60,7 @@ FLAGS = dict(max_steps=40, save_steps=10, logging_steps=5, learning_rate=1e-3, d
 def test_a_kill_while_a_checkpoint_takes_the_place_of_another(tiny, tmp_path):  # noqa: F811
     assert run(command(tiny, tmp_path / "whole", **FLAGS)).returncode == 0
     parts = command(tiny, tmp_path / "parts", **FLAGS)
-    assert run(parts, KILL_BETWEEN_RENAMES).returncode == -signal.SIGKILL
+    assert run([*parts, str(tmp_path / "parts")], KILL_BETWEEN_RENAMES).returncode == -signal.SIGKILL
     assert not (tmp_path / "parts/last").exists()  # the worst moment
     done = run([*parts, "--resume"])
     assert done.returncode == 0, done.stderr

@@ -4,8 +4,9 @@ import pytest
 
 from files.errors import InputError
 from files.json_files import read_json
+from layers.fast_path import compiled
 from training import run_folder
-from training.optimizer import adamw
+from training.optimizer import AdamW, adamw
 from training.order import seed_step
 
 
@@ -84,22 +85,44 @@ def test_a_new_run_forgets_the_old_one_s_last_checkpoint(tmp_path):
     assert not (tmp_path / "last").exists()
 
 
-def test_low_precision_weights_keep_their_originals(tmp_path):
-    """As --amp O2 does on a GPU; the optimizer's state alone, for a CPU has no such products."""
+class OnMasterWeights(AdamW):
+    """A step of bfloat16 weights works on their float32 originals, as a GPU's kernel does; a CPU has none."""
 
-    class Optimizer:
-        def __init__(self, model):
-            self.state = {"master_weights": {p.name: paddle.full(p.shape, 0.5) for p in model.parameters()}}
+    def _append_optimize_op(self, block, param_and_grad):
+        weight, gradient = param_and_grad
+        master = self._master_weights[weight.name]
+        names = self._moment1_acc_str, self._moment2_acc_str, self._beta1_pow_acc_str, self._beta2_pow_acc_str
+        moments = (self._get_accumulator_master(name, weight) for name in names)
+        due = [(master, gradient.astype("float32"), *moments, 0.01, 0.001)]
+        compiled().optimizer.adamw_step(due, self._beta1, self._beta2, self._epsilon)
+        weight.set_value(master.astype(weight.dtype))
 
-        def state_dict(self):
-            return dict(self.state)
 
-        def set_state_dict(self, state):
-            self.state = state
+def low_precision_network():
+    paddle.seed(3)
+    model = paddle.nn.Sequential(paddle.nn.Linear(4, 8), paddle.nn.Linear(8, 1))
+    model.to(dtype="bfloat16")
+    return model, OnMasterWeights(0.01, parameters=model.parameters(), multi_precision=True)
 
-    model, other = paddle.nn.Linear(2, 2), paddle.nn.Linear(2, 2)
-    run_folder.save_state(tmp_path, model, Optimizer(model), {})
-    restored = Optimizer(other)
-    run_folder.load_state(tmp_path, other, restored)
-    assert set(restored.state["master_weights"]) == {p.name for p in other.parameters()}
-    assert all((value.numpy() == 0.5).all() for value in restored.state["master_weights"].values())
+
+def low_precision_steps(model, optimizer, first, last):
+    for step in range(first, last):
+        seed_step(0, step)
+        for weight in model.parameters():
+            weight.grad = paddle.randn(weight.shape).astype("bfloat16")
+        optimizer.step()
+        optimizer.clear_grad()
+    masters = optimizer.state_dict()["master_weights"]
+    return [masters[weight.name].numpy() for weight in model.parameters()]
+
+
+def test_low_precision_weights_go_on_from_their_originals(tmp_path):
+    """As --amp O2 needs it: the float32 originals and their moments, under another process's names."""
+    whole = low_precision_steps(*low_precision_network(), 0, 10)
+    model, optimizer = low_precision_network()
+    low_precision_steps(model, optimizer, 0, 4)
+    run_folder.save_state(tmp_path, model, optimizer, {"step": 4})
+    model, optimizer = low_precision_network()
+    run_folder.load_state(tmp_path, model, optimizer)
+    for expected, found in zip(whole, low_precision_steps(model, optimizer, 4, 10), strict=True):
+        np.testing.assert_array_equal(found, expected)

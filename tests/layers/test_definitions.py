@@ -3,11 +3,12 @@
 import numpy as np
 import paddle
 import pytest
+from exact import check_gradients, close, random, softmax
 
+from layers import configuration
 from layers.functions import (
     ACTIVATIONS,
     FeedForwardWeights,
-    MixedAttentionWeights,
     dropout_add_norm,
     embed,
     embeddings,
@@ -15,49 +16,7 @@ from layers.functions import (
     language_model,
     layer_norm,
     linear,
-    mixed_attention,
 )
-from modeling import attention, depthwise_conv, dynamic_conv
-
-
-def random(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape)
-
-
-def close(tensor, array):
-    np.testing.assert_allclose(tensor.numpy(), array, rtol=0, atol=1e-10)
-
-
-def softmax(x):
-    e = np.exp(x - x.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
-
-
-@pytest.mark.parametrize("length", [1, 3, 10])  # shorter than the kernel, too
-@pytest.mark.parametrize("taps", [1, 5, 9])
-def test_depthwise_conv(length, taps):
-    x, weight = random(2, length, 3), random(3, 1, taps, seed=1)
-    expected = np.zeros_like(x)
-    for token in range(length):
-        for tap in range(taps):
-            neighbour = token + tap - taps // 2
-            if 0 <= neighbour < length:
-                expected[:, token] += x[:, neighbour] * weight[:, 0, tap]
-    close(depthwise_conv(paddle.to_tensor(x), paddle.to_tensor(weight)), expected)
-
-
-@pytest.mark.parametrize("length", [1, 3, 10])
-@pytest.mark.parametrize("taps", [1, 5, 9])
-def test_dynamic_conv(length, taps):
-    values, logits = random(2, length, 3, 4), random(2, length, 3, taps, seed=1)
-    kernels = softmax(logits)
-    expected = np.zeros_like(values)
-    for token in range(length):
-        for tap in range(taps):
-            neighbour = token + tap - taps // 2
-            if 0 <= neighbour < length:
-                expected[:, token] += values[:, neighbour] * kernels[:, token, :, tap : tap + 1]
-    close(dynamic_conv(paddle.to_tensor(values), paddle.to_tensor(logits)), expected)
 
 
 @pytest.mark.parametrize("groups", [1, 2, 3])
@@ -66,16 +25,6 @@ def test_grouped_linear(groups):
     parts = [part @ matrix for part, matrix in zip(np.split(x, groups, axis=-1), weight, strict=True)]
     found = linear(*map(paddle.to_tensor, (x, weight, bias)))
     close(found, np.concatenate(parts, axis=-1) + bias)
-
-
-def test_attention():
-    query, key, value = (random(2, 6, 3, 4, seed=seed) for seed in range(3))
-    mask = np.where(random(2, 1, 1, 6, seed=3) > 0.5, -1e4, 0.0)
-    tensors = map(paddle.to_tensor, (query, key, value, mask))
-    context, probabilities = attention(*tensors, dropout=0.0, training=True)
-    expected = softmax(np.einsum("bqhd,bkhd->bhqk", query, key) / 2 + mask)
-    close(probabilities, expected)
-    close(context, np.einsum("bhqk,bkhd->bqhd", expected, value))
 
 
 def test_dropout_add_norm():
@@ -101,9 +50,7 @@ def test_embed_reads_the_pad_row_but_does_not_train_it():
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_every_activation_of_the_configuration_is_there(name):
-    from layers.configuration import ACTIVATIONS
-
-    assert set(ACTIVATIONS) == set(ACTIVATIONS)
+    assert set(configuration.ACTIVATIONS) == set(ACTIVATIONS)
     x = paddle.to_tensor([-1.0, 0.0, 1.0])
     expected = {
         "gelu": [-0.158655, 0, 0.841345], "gelu_new": [-0.158808, 0, 0.841192],
@@ -112,52 +59,12 @@ def test_every_activation_of_the_configuration_is_there(name):
     np.testing.assert_allclose(ACTIVATIONS[name](x).numpy(), expected[name], atol=1e-6)
 
 
-def weights_of(kind, seed=0, hidden=6, width=4, heads=2, taps=3):
-    """Random float64 arrays for a MixedAttentionWeights or FeedForwardWeights."""
-    shapes = {
-        FeedForwardWeights: [[hidden, 10], [10], [10, hidden], [hidden], [hidden], [hidden]],
-        MixedAttentionWeights: [
-            *[[hidden, width], [width]] * 4, [hidden, 1, taps], [width, hidden], [width], [width, heads * taps],
-            [heads * taps], [2 * width, hidden], [hidden], [hidden], [hidden],
-        ],
-    }  # fmt: skip
-    return [random(*shape, seed=seed + index) * 0.5 for index, shape in enumerate(shapes[kind])]
-
-
-def check_gradients(function, arrays, seed=0):
-    """Autograd's derivative along a random direction is the difference quotient's, for every input by itself."""
-    tensors = [paddle.to_tensor(array, stop_gradient=False) for array in arrays]
-    out = function(*tensors)
-    weight = paddle.to_tensor(random(*out.shape, seed=99))
-    (out * weight).sum().backward()
-    for index, tensor in enumerate(tensors):
-        direction = random(*arrays[index].shape, seed=100 + index)
-
-        def value(step, index=index, direction=direction):
-            moved = [a + step * direction if i == index else a for i, a in enumerate(arrays)]
-            return float((function(*map(paddle.to_tensor, moved)) * weight).sum())
-
-        quotient = (value(1e-5) - value(-1e-5)) / 2e-5
-        assert float((tensor.grad.numpy() * direction).sum()) == pytest.approx(quotient, rel=1e-6, abs=1e-8), index
-
-
 def test_gradients_of_feed_forward():
     def function(x, *weights):
         return feed_forward(x, FeedForwardWeights(*weights), "gelu", 1e-12, 0.0, True)
 
-    check_gradients(function, [random(2, 3, 6), *weights_of(FeedForwardWeights)])
-
-
-@pytest.mark.parametrize("length", [1, 2, 5])
-def test_gradients_of_mixed_attention(length):
-    mask = paddle.to_tensor(np.where(random(2, 1, 1, length, seed=3) > 1.0, -1e4, 0.0))
-    real = paddle.to_tensor((random(2, length, 1, seed=4) > -1.0).astype("float64"))
-
-    def function(x, *weights):
-        weights = MixedAttentionWeights(*weights)
-        return mixed_attention(x, mask, real, weights, 2, 1e-12, 0.0, 0.0, True, False)[0]
-
-    check_gradients(function, [random(2, length, 6), *weights_of(MixedAttentionWeights)])
+    shapes = [6, 10], [10], [10, 6], [6], [6], [6]
+    check_gradients(function, [random(2, 3, 6), *(random(*shape, seed=i) * 0.5 for i, shape in enumerate(shapes))])
 
 
 def test_gradients_of_embeddings():

@@ -10,20 +10,14 @@ import numpy as np
 import paddle
 import pytest
 from conftest import ROOT
+from given_weights import mixed_attention, weight_shapes
 
 from cpu import compiler
-from cpu.loops import float32
+from cpu.loops import loops
 from cpu.operands import array, draw_dropout
 from files.errors import InputError
-from layers.functions import (
-    FeedForwardWeights,
-    MixedAttentionWeights,
-    embeddings,
-    feed_forward,
-    language_model,
-    linear,
-    mixed_attention,
-)
+from layers import functions
+from layers.functions import FeedForwardWeights, embeddings, language_model, linear
 
 
 def random(*shape, seed=0):
@@ -55,11 +49,7 @@ def check(monkeypatch, function, arrays, frozen=()):
 
 
 def attention_arrays(batch, length, heads=2, size=8, taps=9, hidden=24):
-    width = heads * size
-    shapes = [
-        [batch, length, hidden], *[[hidden, width], [width]] * 4, [hidden, 1, taps], [width, hidden], [width],
-        [width, heads * taps], [heads * taps], [2 * width, hidden], [hidden], [hidden], [hidden],
-    ]  # fmt: skip
+    shapes = [[batch, length, hidden], *weight_shapes(hidden, heads * size, heads, taps)]
     return [random(*shape, seed=index) * (0.4 if index else 1.0) for index, shape in enumerate(shapes)]
 
 
@@ -67,16 +57,14 @@ def attention(heads=2, mask=None, real=None, attention_dropout=0.0, dropout=0.0)
     def function(x, *weights):
         keys = np.zeros([x.shape[0], 1, 1, x.shape[1]]) if mask is None else mask
         keys, tokens = paddle.to_tensor(keys, x.dtype), None if real is None else paddle.to_tensor(real, x.dtype)
-        weights = MixedAttentionWeights(*weights)
-        rates = attention_dropout, dropout
-        return mixed_attention(x, keys, tokens, weights, heads, 1e-12, *rates, True, False)[0]
+        return mixed_attention(x, keys, tokens, weights, heads, attention_dropout, dropout)
 
     return function
 
 
 def feed_forward(dropout=0.0):
     def function(x, *weights):
-        return feed_forward(x, FeedForwardWeights(*weights), "gelu", 1e-12, dropout, True)
+        return functions.feed_forward(x, FeedForwardWeights(*weights), "gelu", 1e-12, dropout, True)
 
     return function
 
@@ -250,10 +238,10 @@ def test_gelu_and_its_derivative_are_exact():
     wide = x.astype("float64")
     out, d_bias = np.empty_like(x), np.empty((compiler.PARTS, x.shape[1]), "float32")
     bias = np.zeros(x.shape[1], "float32")
-    float32.bias_gelu(x, bias, out)
+    loops.bias_gelu(x, bias, out)
     np.testing.assert_allclose(out, wide * ndtr(wide), rtol=3e-7, atol=1e-7)
     gradient = np.ones_like(x)
-    float32.bias_gelu_backward(x, bias, gradient, d_bias)
+    loops.bias_gelu_backward(x, bias, gradient, d_bias)
     density = np.exp(-(wide**2) / 2) / np.sqrt(2 * np.pi)
     np.testing.assert_allclose(gradient, ndtr(wide) + wide * density, rtol=0, atol=5e-7)
 
@@ -264,7 +252,7 @@ def test_softmax_is_exact_and_gives_the_masked_nothing():
     wide = scores.astype("float64") + mask
     expected = np.exp(wide - wide.max(-1, keepdims=True))
     expected /= expected.sum(-1, keepdims=True)
-    float32.softmax(scores, mask)
+    loops.softmax(scores, mask)
     np.testing.assert_allclose(scores, expected, rtol=2e-6, atol=1e-9)
     assert (scores[np.broadcast_to(mask < 0, scores.shape)] == 0).all()
 
@@ -336,7 +324,7 @@ def test_attention_dropout_has_the_right_rate():
     scores, out = np.zeros((2, 2, 50, 50), "float32"), np.empty((2, 2, 50, 50), "float32")
     paddle.seed(3)
     dropout = draw_dropout(0.3, True)
-    float32.softmax_dropout(scores, np.zeros((1, 1, 1, 50), "float32"), *dropout, out)
+    loops.softmax_dropout(scores, np.zeros((1, 1, 1, 50), "float32"), *dropout, out)
     np.testing.assert_allclose(scores, 1 / 50, rtol=1e-6)
     kept = out != 0
     assert kept.mean() == pytest.approx(0.7, abs=0.025)
@@ -464,7 +452,8 @@ def test_both_paths_learn_alike(monkeypatch):
 
 def fresh(code, **environment):
     """stdout and stderr of a program in a process of its own."""
-    start = "import runtime, paddle, ops\nx, w, b = paddle.ones([2, 3]), paddle.ones([3, 4]), paddle.ones([4])\n"
+    start = "import runtime, paddle\nfrom layers import fast_path, functions\n"
+    start += "x, w, b = paddle.ones([2, 3]), paddle.ones([3, 4]), paddle.ones([4])\n"
     return subprocess.run(
         [sys.executable, "-c", start + code],
         cwd=ROOT,
@@ -474,7 +463,7 @@ def fresh(code, **environment):
     )
 
 
-TWICE = "print([float(ops.linear(x, w, b).sum()) for _ in range(2)], ops._cpu_functions() is not None)"
+TWICE = "print([float(functions.linear(x, w, b).sum()) for _ in range(2)], fast_path.compiled() is not None)"
 
 
 def test_without_numba_the_definition_serves_with_one_warning():
@@ -490,8 +479,9 @@ def test_threads_that_would_abort_are_refused():
 
 
 def test_the_environment_chooses_the_path():
-    assert fresh(TWICE + "\nimport sys; print('cpu_functions' in sys.modules)").stdout == "[32.0, 32.0] True\nTrue\n"
-    quiet = fresh("ops.linear(x, w, b); import sys; print('cpu_functions' in sys.modules)", CONVBERT_KERNELS="paddle")
+    assert fresh(TWICE + "\nimport sys; print('cpu.functions' in sys.modules)").stdout == "[32.0, 32.0] True\nTrue\n"
+    once = "functions.linear(x, w, b); import sys; print('cpu.functions' in sys.modules)"
+    quiet = fresh(once, CONVBERT_KERNELS="paddle")
     assert quiet.stdout == "False\n"
 
 
@@ -516,12 +506,13 @@ def test_a_folder_that_takes_no_cache(tmp_path):
 
 
 ONE_KERNEL = """
-import hashlib, numpy as np, cpu_kernels, kernel_compiler
+import hashlib, numpy as np
+from cpu import compiler, row_kernels
 chosen = {"add_bias", "dropout_add_norm_backward"}
-kernel_compiler._kernels["float32"][:] = [k for k in kernel_compiler._kernels["float32"] if k[0].__name__ in chosen]
-loops, random = kernel_compiler.load(), np.random.default_rng(0)
+compiler._kernels["float32"][:] = [k for k in compiler._kernels["float32"] if k[0].__name__ in chosen]
+loops, random = compiler.load(), np.random.default_rng(0)
 normal, d_out, d_x, d_residual = random.standard_normal((4, 64, 128), np.float32)
-sums, row = np.empty((kernel_compiler.PARTS, 3, 128), np.float32), np.ones(128, np.float32)
+sums, row = np.empty((compiler.PARTS, 3, 128), np.float32), np.ones(128, np.float32)
 dropout = np.uint32(1), np.uint32(2), np.uint32(2**29), np.float32(1.125)
 loops.dropout_add_norm_backward(normal, row[:64], row, d_out, *dropout, d_x, d_residual, sums)
 print(*(hashlib.sha256(a).hexdigest() for a in (d_x, d_residual, sums)))
@@ -554,8 +545,9 @@ def test_an_array_keeps_its_tensor_alive():
 
 PARALLEL = """
 import sys; sys.path.insert(0, {root!r})
-import runtime, paddle, numpy as np, ops
+import runtime, paddle, numpy as np
 import paddle.distributed as dist
+from layers import fast_path
 from modeling import ConvBertConfig, ConvBertForSequenceClassification
 dist.init_parallel_env()
 paddle.seed(0)
@@ -571,7 +563,7 @@ parallel(paddle.to_tensor(ids[mine]), labels=paddle.to_tensor(labels[mine])).los
 found = {{name: p.grad.numpy() for name, p in model.named_parameters()}}
 model.clear_gradients()
 model(paddle.to_tensor(ids), labels=paddle.to_tensor(labels)).loss.backward()
-assert ops._cpu_functions() is not None
+assert fast_path.compiled() is not None
 for name, p in model.named_parameters():
     np.testing.assert_allclose(found[name], p.grad.numpy(), rtol=0, atol=1e-6, err_msg=name)
 print("rank", rank, "agrees")

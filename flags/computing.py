@@ -1,0 +1,21 @@
+"""Flags of every script that computes: what it computes in, on which device, and how texts become batches."""
+
+from flags.command_line import at_least
+
+
+def add_precision(group):
+    group.add_argument("--amp", choices=["O1", "O2"], help="O1: matrix products in --amp_dtype; O2: weights too")
+    group.add_argument("--amp_dtype", choices=["bfloat16", "float16"], default="bfloat16", help="type for --amp")
+
+
+def add_device(parser):
+    parser.add_argument("--device", help="gpu, gpu:1, cpu or xpu; left out, gpu where there is one, else cpu")
+
+
+def add_inference(parser):
+    """All that a script needs to answer texts with a fine-tuned model."""
+    longest = "longer texts are cut to this many tokens"
+    parser.add_argument("--max_seq_length", type=at_least(3), default=128, help=longest)
+    parser.add_argument("--batch_size", type=at_least(1), default=32, help="texts that are computed together")
+    add_precision(parser)
+    add_device(parser)

@@ -1,0 +1,81 @@
+"""The flags that training scripts share, each defined once, with its check, in the groups that --help shows.
+
+Every function adds flags to a parser and returns their group, for the script's own. What a script wants otherwise it
+says by the flag's name: `add_training(parser, num_train_epochs=dict(default=4))`.
+"""
+
+from flags.command_line import FLAG, at_least, from_zero, within
+from flags.computing import add_device, add_precision
+
+
+class _Group:
+    """Adds flags to a group of a parser, with a script's own settings for some of them."""
+
+    def __init__(self, group, own):
+        self._group, self._own = group, own
+
+    def __call__(self, *names, **settings):
+        self._group.add_argument(*names, **{**settings, **self._own.pop(names[0].removeprefix("--"), {})})
+
+    def end(self):
+        assert not self._own, f"no such flags: {self._own}"
+        return self._group
+
+
+def add_model(parser, model_types, **own):
+    flag = _Group(parser.add_argument_group("model"), own)
+    flag("--model_type", default="convbert", choices=model_types, type=str.lower, help="architecture")
+    flag("--model_name_or_path", "--model_name", default="convbert-small", help="a name or a checkpoint folder")
+    flag("--vocab_file", help="vocabulary; left out, the model's own")
+    flag("--do_lower_case", action=FLAG, default=True, help="lower-case texts, with --vocab_file")
+    flag("--mask_conv_padding", action=FLAG, help="convolutions do not see padding; left out, as the model says")
+    return flag.end()
+
+
+def add_training(parser, **own):
+    flag = _Group(parser.add_argument_group("training"), own)
+    flag("--gradient_accumulation_steps", type=at_least(1), default=1, help="batches per step")
+    flag("--learning_rate", type=from_zero, default=1e-4, help="highest learning rate of AdamW")
+    flag(
+        "--lr_scheduler_type", choices=["linear", "cosine", "constant"], default="linear",
+        help="how it falls after warm-up",
+    )  # fmt: skip
+    flag("--num_train_epochs", type=at_least(1), default=3, help="passes over the training data")
+    flag("--max_steps", type=int, default=-1, help="steps in all; overrides --num_train_epochs")
+    flag("--warmup_steps", type=at_least(0), default=0, help="steps that warm up; overrides the share")
+    flag("--weight_decay", type=from_zero, default=0.0, help="decay of all but biases and norms")
+    flag("--adam_epsilon", type=from_zero, default=1e-6, help="epsilon of AdamW")
+    flag("--tf_compat", action=FLAG, default=False, help="learn as the paper's code does")
+    flag("--max_grad_norm", type=from_zero, default=0.0, help="longer gradients are cut to it; 0: never")
+    flag("--recompute", action=FLAG, default=False, help="less memory: layers run again in backward")
+    flag("--seed", type=at_least(0), default=42, help="starting point of everything random")
+    group = flag.end()
+    add_precision(group)
+    return group
+
+
+def add_fine_tuning(group, **own):
+    """To the group of add_training, what only fine-tuning knows."""
+    flag = _Group(group, own)
+    flag("--do_train", action=FLAG, default=True, help="train; without, only evaluate")
+    flag("--batch_size", type=at_least(1), default=32, help="examples per step and process")
+    flag("--warmup_proportion", type=within("[0, 1]"), default=0.1, help="share of the steps that warm up")
+    flag("--layer_lr_decay", type=within("(0, 1]"), default=1.0, help="learning rate by the next layer's")
+    flag("--early_stopping_patience", type=at_least(0), default=0, help="evaluations without a new best")
+    flag("--bucket", action=FLAG, default=True, help="batches of texts of similar length")
+    return flag.end()
+
+
+def add_output(parser, **own):
+    """And --device, which belongs to no group."""
+    flag = _Group(parser.add_argument_group("output"), own)
+    flag("--output_dir", required=True, help="folder for model and results")
+    flag("--logging_steps", type=at_least(1), default=100, help="steps between log lines")
+    flag("--save_steps", type=at_least(1), default=100, help="steps between evaluations, each of which saves")
+    flag("--keep_checkpoints", type=at_least(0), default=0, help="how many checkpoint-STEP/ to keep")
+    flag("--visualdl_dir", help="folder for VisualDL's log")
+    flag("--resume", action=FLAG, default=False, help="go on from output_dir/last")
+    flag("--verbose", action=FLAG, default=False, help="say why the process is set up as it is")
+    flag("--overwrite", action=FLAG, default=False, help="allow an output_dir that is not empty")
+    add_device(parser)
+    return flag.end()

@@ -1,0 +1,82 @@
+"""What is pre-trained: a generator and a discriminator, or a masked language model, new or from a folder."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from files.errors import InputError
+from files.json_files import read_json
+from layers.configuration import ConvBertConfig
+from modeling import ConvBertDiscriminator, ConvBertForPretraining, ConvBertGenerator
+
+PUBLISHED = ("convbert-tiny", "convbert-small", "convbert-medium-small", "convbert-base")  # have generators
+SIZES = (
+    "embedding_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "num_groups",
+    "conv_kernel_size", "head_ratio",
+)  # fmt: skip
+
+
+def build_model(source, tokenizer, weights, mlm_only=False, generator_size=None, mask_conv_padding=None):
+    """A ConvBertForPretraining, or a ConvBertGenerator of the full size.
+
+    Args:
+        source: a size's name or a folder.
+        weights: whether it goes on from those of the folder; else it starts at random, with the tokenizer's words.
+        mlm_only: the generator alone.
+        generator_size: its width by the discriminator's; None: the size's own, or the folder's own generator.
+        mask_conv_padding: see ConvBertConfig; None: as the source says.
+
+    Raises:
+        InputError: the folder does not fit, or has fewer words than the tokenizer.
+    """
+    changes = {} if mask_conv_padding is None else {"mask_conv_padding": mask_conv_padding}
+    if not weights:
+        changes |= dict(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
+        config = ConvBertConfig.from_pretrained(source, **changes)
+        if mlm_only:
+            return ConvBertGenerator(config)
+        return ConvBertForPretraining(config, generator_config(config, generator_size))
+
+    if mlm_only:
+        model = ConvBertGenerator.from_pretrained(source, **changes)
+    else:
+        discriminator = ConvBertDiscriminator.from_pretrained(source, **changes)
+        config = discriminator.config
+        stored = find_generator(source)
+        if stored and (generator_size is None or stored == Path(source).resolve()):
+            generator = ConvBertGenerator.from_pretrained(stored, **changes)
+        else:
+            print(f"{source}: no generator there; a new one starts at random", file=sys.stderr)
+            generator = ConvBertGenerator(generator_config(config, generator_size))
+        model = ConvBertForPretraining(config, generator.config, parts=(discriminator, generator))
+    if len(tokenizer) > model.config.vocab_size:
+        raise InputError(f"the vocabulary has {len(tokenizer)} entries, but {source} only {model.config.vocab_size}")
+    return model
+
+
+def generator_config(config, size):
+    """A generator for a discriminator: its published one, or one whose width and heads are `size` of it."""
+
+    def sizes(config):
+        return {name: getattr(config, name) for name in SIZES}
+
+    for name in PUBLISHED:
+        if size is None and sizes(config) == sizes(ConvBertConfig.from_preset(name)):
+            published = sizes(ConvBertConfig.from_preset(f"{name}-generator"))
+            return replace(config, **published, num_labels=2, label_names=None)
+    size = size or 0.25
+    heads = max(1, int(config.num_attention_heads * size))
+    width = max(1, round(config.hidden_size * size / heads)) * heads
+    inner = max(1, round(config.intermediate_size * size / config.num_groups)) * config.num_groups
+    return replace(
+        config, hidden_size=width, num_attention_heads=heads, intermediate_size=inner, num_labels=2, label_names=None
+    )
+
+
+def find_generator(source):
+    """The folder of the generator that belongs to the discriminator in a folder; None if it isn't there."""
+    source = Path(source).resolve()
+    if "generator_config" in read_json(source / "config.json"):
+        return source  # both in one
+    found = source.parent / "generator" if source.name == "discriminator" else source / "generator"
+    return found if (found / "config.json").is_file() else None

@@ -1,0 +1,45 @@
+"""modeling.MixedAttention with given tensors as its weights: of any floating type, and with the gradients."""
+
+from types import SimpleNamespace
+
+from modeling import MixedAttention
+
+PLACES = (  # of the weights, in the order of MixedAttention.weights
+    "q_proj.weight", "q_proj.bias", "k_proj.weight", "k_proj.bias", "v_proj.weight", "v_proj.bias",
+    "conv_out_layer.weight", "conv_out_layer.bias", "key_conv_attn_layer.depthwise.weight",
+    "key_conv_attn_layer.pointwise.weight", "key_conv_attn_layer.bias", "conv_kernel_layer.weight",
+    "conv_kernel_layer.bias", "out_proj.weight", "out_proj.bias",
+)  # fmt: skip
+
+
+def weight_shapes(hidden, width, heads, taps):
+    """Of all weights, those of the LayerNorm that follows the layer included; width: H·D."""
+    return [
+        *[[hidden, width], [width]] * 4, [hidden, 1, taps], [width, hidden], [width], [width, heads * taps],
+        [heads * taps], [2 * width, hidden], [hidden], [hidden], [hidden],
+    ]  # fmt: skip
+
+
+def layer_of(weights, heads, attention_dropout=0.0, dropout=0.0):
+    """weights: as MixedAttention.weights gives them, without the LayerNorm's."""
+    config = SimpleNamespace(
+        hidden_size=weights[0].shape[0], heads_of_each_kind=heads, head_size=weights[0].shape[1] // heads,
+        conv_kernel_size=weights[8].shape[-1], initializer_range=0.02, layer_norm_eps=1e-12,
+        attention_probs_dropout_prob=attention_dropout, hidden_dropout_prob=dropout,
+    )  # fmt: skip
+    layer = MixedAttention(config)
+    for place, weight in zip(PLACES, weights, strict=True):
+        *parts, name = place.split(".")
+        holder = layer
+        for part in parts:
+            holder = getattr(holder, part)
+        del holder._parameters[name]
+        object.__setattr__(holder, name, weight.unsqueeze(-1) if "pointwise" in place else weight)
+    return layer
+
+
+def mixed_attention(x, mask, real, weights, heads, attention_dropout=0.0, dropout=0.0):
+    """The result in training: x, mask, real as MixedAttention.forward takes them, all of the weights."""
+    *weights, norm_weight, norm_bias = weights
+    layer = layer_of(weights, heads, attention_dropout, dropout)
+    return layer(x, mask, real, SimpleNamespace(weight=norm_weight, bias=norm_bias))[0]
