@@ -3,7 +3,8 @@
     python compare.py [--checks all] [--reference hf|paddlenlp] [--weights random|hub|FOLDER]
 
 builds the published sizes in the other library, converts them as convert.py does and asks both the same questions
-(`comparison/parity.py`). Exit status 1 when an answer differs. With --golden it compares a checkpoint with its own stored outputs.
+(`comparison/parity.py`). Exit status 1 when an answer differs. With --golden it compares a checkpoint with its own
+stored outputs.
 """
 
 import runtime  # noqa: F401  (before Paddle)
