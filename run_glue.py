@@ -16,7 +16,8 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from flags.command_line import FLAG, ArgumentParser, at_least, script
+from flags.command_line import FLAG, ArgumentParser, script
+from flags.computing import add_length
 from flags.training import add_fine_tuning, add_model, add_output, add_training
 from tasks.classifiers import (
     MODEL_TYPES,
@@ -39,9 +40,7 @@ def make_parser():
     data = parser.add_argument_group("data")
     data.add_argument("--task_name", help=f"one of {', '.join(TASKS)}, in any case")
     data.add_argument("--data_dir", help="folder with TASK/train.tsv, … in the official layout; left out: downloaded")
-    data.add_argument(
-        "--max_seq_length", type=at_least(1), default=128, help="longer texts are cut to this many tokens"
-    )
+    add_length(data, smallest=1)
     data.add_argument("--double_unordered", action=FLAG, default=False, help="MRPC, STS-B: both orders of a pair")
     own = parser.add_argument_group("own data, instead of --task_name: .csv, .tsv, .jsonl")
     own.add_argument("--train_file", help="examples to learn from")

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from flags.command_line import FLAG, ArgumentParser, at_least, from_zero, script, within
+from flags.computing import add_length
 from flags.training import add_model, add_output, add_training
 from layers.configuration import PRESETS
 
@@ -52,7 +53,7 @@ def make_parser():
         "--input_dir", "--input", nargs="+", metavar="PATH",
         help="text: files, folders or patterns; .txt or JSON lines, also .gz",
     )  # fmt: skip
-    data.add_argument("--max_seq_length", type=at_least(8), default=128, help="tokens of an example")
+    add_length(data, smallest=8, help="tokens of an example")
     data.add_argument("--data_store", help="folder for the tokens; left out, data/ in --output_dir")
     data.add_argument(
         "--validation_share", type=within("(0, 0.5]"), default=0.005, help="documents that are held out"

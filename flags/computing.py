@@ -3,6 +3,10 @@
 from flags.command_line import at_least
 
 
+def add_length(group, smallest=3, help="longer texts are cut to this many tokens"):
+    group.add_argument("--max_seq_length", type=at_least(smallest), default=128, help=help)
+
+
 def add_precision(group):
     group.add_argument("--amp", choices=["O1", "O2"], help="O1: matrix products in --amp_dtype; O2: weights too")
     group.add_argument("--amp_dtype", choices=["bfloat16", "float16"], default="bfloat16", help="type for --amp")
@@ -14,8 +18,7 @@ def add_device(parser):
 
 def add_inference(parser):
     """All that a script needs to answer texts with a fine-tuned model."""
-    longest = "longer texts are cut to this many tokens"
-    parser.add_argument("--max_seq_length", type=at_least(3), default=128, help=longest)
+    add_length(parser)
     parser.add_argument("--batch_size", type=at_least(1), default=32, help="texts that are computed together")
     add_precision(parser)
     add_device(parser)
