@@ -37,7 +37,7 @@ PRETRAINED = output/pretrain-demo
 
 pretrain-demo: .venv/core.stamp
 	mkdir -p $(PRETRAINED)
-	.venv/bin/python tokenizer.py --input samples/corpus.txt --output $(PRETRAINED)/vocab.txt --size 1000
+	.venv/bin/python tokenizer.py --input samples/corpus.txt --output $(PRETRAINED)/vocab.txt --size 1000 --overwrite
 	.venv/bin/python run_pretrain.py --input_dir samples/corpus.txt --model_name_or_path convbert-tiny \
 	    --vocab_file $(PRETRAINED)/vocab.txt --max_seq_length 64 --train_batch_size 32 --learning_rate 1e-3 \
 	    --max_steps 150 --logging_steps 25 --save_steps 150 --output_dir $(PRETRAINED)/model --overwrite --device cpu
@@ -62,7 +62,7 @@ test-slow: setup newest
 
 bench: setup
 	mkdir -p output
-	.venv/bin/python benchmark.py --json output/speed.json --plot output/speed.png
+	.venv/bin/python benchmark.py --json output/speed.json --plot output/speed.png --overwrite
 
 lint: setup
 	.venv/bin/ruff check .

@@ -17,7 +17,7 @@ from comparison.peers import PEERS
 from comparison.speed import speed_table, summarise
 from cpu.machine import has_bfloat16
 from files.json_files import write_json
-from flags.command_line import FLAG, ArgumentParser, at_least, script
+from flags.command_line import FLAG, ArgumentParser, add_overwrite, at_least, is_picture, require_new, script
 from layers.configuration import PRESETS
 
 EXPORTS = ["ours-paddle", "ours-onnx", "ours-onnx-int8"]  # programs by export.py, which only infer
@@ -51,7 +51,12 @@ def parse_args(argv):
     output = parser.add_argument_group("output")
     output.add_argument("--json", help="file for all figures")
     output.add_argument("--plot", help="file for a bar chart")
-    return parser.parse_args(argv)
+    add_overwrite(output)
+    args = parser.parse_args(argv)
+    if args.plot and not is_picture(args.plot):
+        parser.error("--plot takes a .png or .svg")
+    require_new(args.overwrite, json=args.json, plot=args.plot)
+    return args
 
 
 # -------------------------------------------------------------------------------------------------------------- figures

@@ -13,18 +13,18 @@ import contextlib
 import importlib
 import logging
 import sys
-import tempfile
 from pathlib import Path
 
 from comparison import parity
 from comparison.model_pairs import CLASSIFIER, GENERATOR, LIBRARIES, random_subject, stored_subjects
 from comparison.references import NumpyLoops, Ours, PaddleNLP
-from comparison.report import judge, table, write_report
+from comparison.report import judge, report_files, table, write_report
 from conversion.formats import read_checkpoint
 from conversion.sources import locate
 from files.downloads import fetch
 from files.errors import InputError
-from flags.command_line import ArgumentParser, script
+from files.temporary import temporary_folder
+from flags.command_line import ArgumentParser, add_overwrite, is_picture, require_new, script
 from layers.configuration import PRESETS
 
 PUBLISHED = {  # our name → the hub's
@@ -107,7 +107,7 @@ def compare_tokenizer(subject, notes):
     from tokenizer import ConvBertTokenizer
 
     sentences = parity.SENTENCES + (SAMPLES / "corpus.txt").read_text("utf-8").splitlines()[:100]
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         if subject.own and (Path(subject.own) / "vocab.txt").is_file():
             ours = ConvBertTokenizer.from_pretrained(subject.own)
         else:
@@ -165,7 +165,13 @@ def parse(argv):
     group = parser.add_argument_group("report")
     group.add_argument("--report", metavar="FILE", help="write all figures to FILE.json, the tables to FILE.md")
     group.add_argument("--plot", metavar="FILE", help="draw the difference after each layer (.png or .svg)")
+    add_overwrite(group)
     args = parser.parse_args(argv)
+    if args.plot and not is_picture(args.plot):
+        parser.error("--plot takes a .png or .svg")
+    for report in report_files(args.report) if args.report else ():
+        require_new(args.overwrite, report=report)
+    require_new(args.overwrite, plot=args.plot)
     if args.golden and args.weights in ("auto", "hub", "random"):
         raise InputError("--golden needs --weights FOLDER: the checkpoint whose outputs the file keeps")
     for package in () if args.golden else LIBRARIES[args.reference].packages:
@@ -188,14 +194,13 @@ def subjects(args, work, notes):
             yield random_subject(name, library)
             continue
         try:
-            folder = fetch(PUBLISHED.get(name, name))
+            found = stored_subjects(name, fetch(PUBLISHED.get(name, name)), library, work, notes)
         except InputError as error:
             if args.weights == "hub":
                 raise
             print(f"{error}; comparing random weights", file=sys.stderr)
-            yield random_subject(name, library)
-        else:
-            yield from stored_subjects(name, folder, library, work, notes)
+            found = [random_subject(name, library)]
+        yield from found
 
 
 @contextlib.contextmanager
@@ -217,7 +222,7 @@ def main(argv=None):
     if args.golden:
         results = compare_golden(args)
     else:
-        with tempfile.TemporaryDirectory() as work, without_warnings():
+        with temporary_folder() as work, without_warnings():
             for subject in subjects(args, work, notes):
                 results[subject.name] = compare(subject, args, notes)
     for note in notes:

@@ -26,8 +26,9 @@ def main(argv=None):
         "Convert ConvBERT checkpoints between this project (= PaddleNLP), Hugging Face and TensorFlow."
     )
     parser.add_argument(
-        "--input", required=True, help="checkpoint folder, hf:OWNER/NAME, or a published size such as convbert-small"
-    )
+        "--input", required=True,
+        help="checkpoint folder or file, hf:OWNER/NAME or hf:OWNER/NAME@REVISION, or a size such as convbert-small",
+    )  # fmt: skip
     parser.add_argument("--output", required=True, help="new folder for the result")
     parser.add_argument("--to", choices=["paddle", "hf"], default="paddle", help="format of the result")
     parser.add_argument("--backbone_only", action="store_true", help="convert the encoder alone, without a head")

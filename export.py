@@ -16,11 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from files.atomic import atomic_folder
+from files.downloads import shipped
 from files.errors import InputError
 from files.json_files import write_json
 from flags.command_line import FLAG, ArgumentParser, script
+from flags.computing import AS_TRAINED, add_length
 from serving.predictor import Predictor
 from tasks import programs
+from tasks.classifiers import stored_columns
 from tasks.glue import find_task, read_examples
 
 TOLERANCE = 1e-5  # largest difference of a logit from the model's
@@ -32,6 +35,7 @@ def parse_args(argv):
     parser.add_argument("--output", required=True, metavar="FOLDER", help="new folder for the program")
     parser.add_argument("--format", choices=["paddle_inference", "onnx"], default="onnx", help="kind of program")
     parser.add_argument("--int8", action=FLAG, default=False, help="weights as 8-bit integers; ONNX only")
+    add_length(parser, default=None, help=AS_TRAINED)
     dev = parser.add_argument_group("dev set to score on")
     dev.add_argument("--task_name", help="GLUE task of the model")
     dev.add_argument("--data_dir", help="its files, as for run_glue.py; left out: downloaded")
@@ -46,33 +50,50 @@ def parse_args(argv):
 
 def read_dev(args, predictor):
     """The task of the dev set and its examples; (None, []) without one."""
+    if (args.task_name or args.validation_file) and predictor.has_several:
+        raise InputError(f"{args.model}: any number of labels for a text; dev sets are scored for models of one label")
     if args.task_name:
         task = find_task(args.task_name)
+        task = task.in_order(predictor.task.labels) or task
         examples = [example for split in task.dev_splits for example in read_examples(task, split, args.data_dir)]
     elif args.validation_file:
         from tasks.labelled_files import examples as own_examples
-        from tasks.labelled_files import own_task, read_rows
+        from tasks.labelled_files import own_task
+        from tasks.tables import read_rows
 
         rows = read_rows(args.validation_file)
         known, regression = predictor.task.labels or None, predictor.task.is_regression
-        task = own_task(args.validation_file, rows, None, None, None, regression, known)
+        stored = stored_columns(shipped(args.model))
+        task = own_task(args.validation_file, rows, None, None, None, regression, known, stored)
         examples = own_examples(args.validation_file, rows, task, labelled=True)
     else:
         return None, []
-    if tuple(task.labels) != predictor.task.labels and predictor.task.labels[:1] != ("LABEL_0",):
-        words = ", ".join(predictor.task.labels) or "a number"
+    own, unnamed = predictor.task.labels, tuple(f"LABEL_{index}" for index in range(len(task.labels)))
+    if own == unnamed and own:
+        order = ", ".join(task.labels)
+        print(f"warning: {args.model} does not name its labels; assumed order: {order}", file=sys.stderr)
+    elif own != tuple(task.labels) and task.in_order(own) is not task:
+        words = ", ".join(own) or "a number"
         raise InputError(f"{args.model}: answers with {words}, which are not the labels of {task.name}")
     return task, examples
 
 
-def largest_difference(model, program, config, pad_id):
-    """Of a logit, over programs.check_batches; and the share of rows with the same answer."""
+def largest_difference(model, program, config, pad_id, several):
+    """Of a logit, over programs.check_batches; and the share of rows with the same answer.
+
+    several: an answer is any number of labels. Raises InputError: no numbers come out of the model.
+    """
     differences, same = [], []
     with model.session():
         for arrays in programs.check_batches(config.vocab_size, config.max_position_embeddings, pad_id):
             expected, found = model(arrays), program(arrays)
+            if not np.isfinite(expected).all():
+                raise InputError("no number (NaN or infinity) comes out of the model; its weights are damaged")
             differences.append(np.abs(expected - found).max())
-            same += (expected.argmax(-1) == found.argmax(-1)).tolist()
+            if several:
+                same += ((expected > 0) == (found > 0)).all(-1).tolist()
+            else:
+                same += (expected.argmax(-1) == found.argmax(-1)).tolist()
     return float(np.max(differences)), float(np.mean(same))  # NaN stays NaN
 
 
@@ -107,16 +128,18 @@ def main(argv=None):
     output = Path(args.output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"--output {output}: not empty; name a new folder")
-    predictor = Predictor(args.model, engine="dynamic")
+    predictor = Predictor(args.model, args.max_seq_length, engine="dynamic")
     model, config = predictor.engine.model, predictor.engine.model.config
     task, examples = read_dev(args, predictor)
     engine = "onnxruntime" if args.format == "onnx" else "paddle_inference"
     note = {"engine": engine, "precision": "int8" if args.int8 else "float32"}
-    note |= {"max_seq_length": config.max_position_embeddings, "versions": versions()}
+    note |= {"max_seq_length": predictor.max_seq_length, "max_position_embeddings": predictor.positions}
+    note["versions"] = versions()
     with atomic_folder(output) as folder:
         model.save_pretrained(str(folder))  # for the configuration and the labels
         for weights in ("model.safetensors", "model_state.pdparams"):
             (folder / weights).unlink(missing_ok=True)
+        predictor.tokenizer.model_max_length = predictor.max_seq_length
         predictor.tokenizer.save_pretrained(folder)
         if args.format == "onnx":
             programs.save_onnx(model, folder)
@@ -126,8 +149,9 @@ def main(argv=None):
             programs.quantise(folder)
         write_json(folder / programs.NOTE, note)
         program = programs.ENGINES[engine](folder)
-        worst, same = largest_difference(predictor.engine, program, config, predictor.tokenizer.pad_token_id)
-        if not args.int8 and not worst <= TOLERANCE:
+        pad_id = predictor.tokenizer.pad_token_id
+        worst, same = largest_difference(predictor.engine, program, config, pad_id, predictor.has_several)
+        if not worst <= (np.finfo(np.float32).max if args.int8 else TOLERANCE):
             raise InputError(f"{output}: not made; its logits differ from the model's by {worst:.1e}")
         note["check"] = {"largest_difference": worst, "same_answer": same}
         print(f"largest difference of a logit: {worst:.1e}; same answer: {same:.1%} of the check's rows")

@@ -6,7 +6,6 @@ Flags that are not listed here go to every run. A run that is finished in OUT/TA
 stopped goes on; `--init_from` reaches RTE, MRPC and STS-B alone. The table is in OUT/results.md, .json and .png.
 """
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from flags.command_line import FLAG, ArgumentParser, script
 from tasks.glue import TASKS, find_task
 from tasks.leaderboard import entries, write_submission
 from tasks.sweep_table import as_markdown, make_table
+from training.signals import run_to_its_end
 
 ROOT = Path(__file__).resolve().parent
 FROM_MNLI = ("MRPC", "STS-B", "RTE")  # tasks that --init_from is for
@@ -64,11 +64,11 @@ def run(args, passed, task, seed):
     folder.mkdir(parents=True, exist_ok=True)
     write_json(note, flags)
     print(f"{task.name}, seed {seed}: run_glue.py {' '.join(flags)}", file=sys.stderr, flush=True)
-    done = subprocess.run([sys.executable, str(ROOT / "run_glue.py"), *flags, "--resume"], check=False)
-    if done.returncode:
+    status = run_to_its_end([sys.executable, str(ROOT / "run_glue.py"), *flags, "--resume"])
+    if status:
         if not (folder / "last").is_dir():  # nothing to go on from: other flags may follow
             note.unlink()
-        raise InputError(f"{task.name}, seed {seed}: stopped with status {done.returncode}; the same command goes on")
+        raise InputError(f"{task.name}, seed {seed}: stopped with status {status}; the same command goes on")
     return read_json(folder / "results.json")
 
 
@@ -105,8 +105,9 @@ def main(argv=None):
     with atomic_file(output / "results.md") as file:
         file.write(text.encode())
     from tasks.sweep_table import draw_sweep
+    from training.curves import try_to_draw
 
-    draw_sweep(table, output / "results.png")
+    try_to_draw(draw_sweep, table, output / "results.png")
     print(text, end="")
     if args.do_predict:
         write_zip(args, passed, runs)

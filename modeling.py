@@ -4,7 +4,7 @@ Paper: Jiang et al., "ConvBERT: Improving BERT with Span-based Dynamic Convoluti
 References: the authors' TensorFlow code (T), Hugging Face transformers 4.55 and 5.23 (H), PaddleNLP 3.0.0b4 (P).
 Parameter names are P's.
 
-Deliberate choices where the three differ (README, "What differs"):
+Deliberate choices where the three differ (docs/differences.md):
 - head_ratio ≠ 2 and fewer heads than head_ratio follow T: head size is always hidden / heads, and at least one head of
   each kind stays.
 - Initialisation is T's: truncated normals, depthwise kernels with deviation 1 / K, Glorot for the task heads.
@@ -33,7 +33,15 @@ from layers import functions
 from layers.configuration import ConvBertConfig
 from layers.dense import GroupedLinear, Linear, truncated_normal
 from layers.fast_path import compiled, on_fast_path
-from layers.functions import ACTIVATIONS, MASKED, additive_mask, cross_entropy
+from layers.functions import (
+    ACTIVATIONS,
+    MASKED,
+    additive_mask,
+    cross_entropy,
+    independent_cross_entropy,
+    multi_label_cross_entropy,
+    squared_error,
+)
 from layers.pretrained import ConvBertPretrainedModel, keep_rows
 
 # ----------------------------------------------------------------------------------------------------------- embeddings
@@ -404,11 +412,11 @@ class ConvBertForSequenceClassification(_Head):
     def loss(self, logits, labels):
         problem, count = self.config.problem_type, self.config.num_labels
         if problem == "regression" or (problem is None and count == 1):
-            return F.mse_loss(logits.flatten(), labels.flatten().astype(logits.dtype))
+            return squared_error(logits.flatten(), labels.flatten())
         if problem == "multi_label_classification" or (
             problem is None and labels.ndim == 2 and labels.shape[1] == count
         ):
-            return F.binary_cross_entropy_with_logits(logits, labels.astype(logits.dtype))
+            return multi_label_cross_entropy(logits, labels)
         return super().loss(logits, labels.flatten())
 
 
@@ -544,9 +552,7 @@ class ConvBertDiscriminator(_Head):
         return self.discriminator_predictions(hidden)
 
     def loss(self, logits, labels):
-        counts = (labels != -100).astype(logits.dtype)
-        losses = F.binary_cross_entropy_with_logits(logits, labels.astype(logits.dtype) * counts, reduction="none")
-        return (losses * counts).sum() / counts.sum().clip(min=1.0)
+        return independent_cross_entropy(logits, labels)
 
 
 # --------------------------------------------------------------------------------------------------- joint pre-training

@@ -4,65 +4,113 @@
     python predict.py --model output/MRPC --input_file pairs.tsv --output_file answers.csv
     cat sentences.txt | python predict.py --model output/SST-2 --input_file -
 
-Files: .csv, .tsv and .jsonl with columns as for run_glue.py; any other, and standard input, one text a line, a pair
-separated by a tab. Answers are JSON lines, or CSV for a file of that name, in the order of the texts.
+Files: .csv, .tsv, .jsonl and .json with the columns of the training, or such as run_glue.py finds; any other, and
+standard input, one text a line, a pair separated by a tab, each answered when it comes. Answers are JSON lines, or CSV
+for a file of that name, in the order of the texts. A text that begins with a dash is one, unless it is a flag or looks
+like one: then -- goes before the texts.
 """
 
 import runtime  # noqa: F401  (before Paddle)
 
-import contextlib
 import csv
 import io
 import json
+import select
 import sys
-from itertools import islice
+from collections import deque
 from pathlib import Path
 
 from files.atomic import atomic_file
+from files.downloads import shipped
 from files.errors import InputError
-from flags.command_line import ArgumentParser, script
+from flags.command_line import ArgumentParser, add_overwrite, is_picture, require_new, script
 from flags.computing import add_inference
 from serving.predictor import make_predictor
 from tasks import programs
-from tasks.labelled_files import find_texts, read_rows
+from tasks.classifiers import stored_columns
+from tasks.labelled_files import find_label, find_texts
+from tasks.tables import READERS, read_rows
 
-TABLES = (".csv", ".tsv", ".jsonl", ".json")
-CHUNK = 4096  # texts that are read, sorted by length and answered at a time
+CHUNK = 4096  # texts that are read, sorted by length and answered at a time, if they are there
+PATIENCE = 0.02  # seconds without a further line after which those that came are answered
 
 
 # ------------------------------------------------------------------------------------------------------ texts, answers
 
 
-def read_texts(path, text_column=None, text_pair_column=None):
-    """Yields (text, text_pair or None). path: a file, or "-" for standard input. Raises InputError."""
-    if path != "-" and Path(path).suffix.lower() in TABLES:
-        rows = read_rows(path)
-        columns = list(rows[0].values)
-        label = next((column for column in columns if column.lower() in ("label", "labels")), None)
-        wanted = find_texts(path, columns, text_column, text_pair_column, label)
-        for line, values in rows:
-            if missing := [column for column in wanted if column not in values]:
-                raise InputError(f"{path}, line {line}: no {missing[0]!r}")
-            yield (*(values[column] for column in wanted), None)[:2]
-        return
-    with contextlib.ExitStack() as stack:
+def is_table(path):
+    return path != "-" and Path(path).suffix.lower() in READERS
+
+
+class ArrivingLines:
+    """The lines of a file, a pipe or a terminal, as bytes, each as soon as it is there; "-" is standard input."""
+
+    def __init__(self, path):
         try:
-            lines = sys.stdin.buffer if path == "-" else stack.enter_context(open(path, "rb"))
+            self._file = open(path, "rb") if path != "-" else getattr(sys.stdin, "buffer", None)  # noqa: SIM115
         except OSError as error:
             raise InputError(f"{path}: can't be read ({error.strerror})") from None
-        pairs = None
-        for number, line in enumerate(lines, start=1):
-            name = f"{'standard input' if path == '-' else path}, line {number}"
-            try:
-                texts = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n").split("\t")
-            except UnicodeDecodeError:
-                raise InputError(f"{name}: not UTF-8; convert the file") from None
-            if len(texts) > 2 or (pairs is not None and pairs != (len(texts) == 2)):
-                raise InputError(
-                    f"{name}: {len(texts)} texts between tabs; every line must have one, or every line two"
-                )
-            pairs = len(texts) == 2
-            yield (*texts, None)[:2]
+        if self._file is None:
+            raise InputError("standard input is closed; --input_file takes a file too")
+        self._lines, self._begun, self._ended = deque(), [], False
+
+    def __iter__(self):
+        while self._lines or not self._ended:
+            if self._lines:
+                yield self._lines.popleft()
+            else:
+                self._read()
+
+    def _read(self):
+        block = self._file.read1(2**20)  # what is there, and no more than that
+        *lines, rest = block.split(b"\n")
+        for line in lines:
+            self._lines.append(b"".join([*self._begun, line]))
+            self._begun.clear()
+        self._begun.append(rest)
+        if not block:
+            self._ended = True
+            if any(self._begun):
+                self._lines.append(b"".join(self._begun))
+
+    def ready(self):
+        """Whether another line, or the end, is there or comes at once."""
+        while not (self._lines or self._ended):
+            if not select.select([self._file], [], [], PATIENCE)[0]:
+                return False
+            self._read()
+        return True
+
+
+def read_texts(path, text_column=None, text_pair_column=None, lines=None, stored=None):
+    """Yields (text, text_pair or None). Raises InputError.
+
+    path: a file, or "-" for standard input; lines: its own, if it is no table and they were begun already; stored: the
+    columns that the model was trained on, used where a table has them.
+    """
+    if is_table(path):
+        rows = read_rows(path)
+        label = find_label(path, rows.columns, required=False)
+        wanted = find_texts(path, rows.columns, text_column, text_pair_column, label, stored)
+        for line, values in rows:
+            if missing := [column for column in wanted if column not in values]:
+                raise InputError(f"{path}, line {line}: no {missing[0]!r}; there are {', '.join(values)}")
+        notes = [f"text from {' and '.join(map(repr, wanted))}", *[rows.note] * bool(rows.note)]
+        print(f"{path}: {'; '.join(notes)}", file=sys.stderr)
+        for _, values in rows:
+            yield (*(values[column] for column in wanted), None)[:2]
+        return
+    pairs = None
+    for number, line in enumerate(lines or ArrivingLines(path), start=1):
+        name = f"{'standard input' if path == '-' else path}, line {number}"
+        try:
+            texts = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n").split("\t")
+        except UnicodeDecodeError:
+            raise InputError(f"{name}: not UTF-8; convert the file") from None
+        if len(texts) > 2 or (pairs is not None and pairs != (len(texts) == 2)):
+            raise InputError(f"{name}: {len(texts)} texts between tabs; every line must have one, or every line two")
+        pairs = len(texts) == 2
+        yield (*texts, None)[:2]
 
 
 def as_json(text, text_pair, prediction):
@@ -72,9 +120,19 @@ def as_json(text, text_pair, prediction):
     return json.dumps(found, ensure_ascii=False) + "\n"
 
 
-def csv_header(labels, pairs):
-    answers = ["label", *(f"probability {label}" for label in labels)] if labels else ["score"]
+def csv_header(predictor, pairs):
+    labels = predictor.task.labels
+    answers = ["score"]
+    if labels:
+        answers = ["labels" if predictor.has_several else "label", *(f"probability {label}" for label in labels)]
     return as_csv(["text", "text_pair"][: 1 + pairs] + answers)
+
+
+def csv_cells(prediction):
+    if prediction.score is not None:
+        return [prediction.score]
+    label = prediction.label if prediction.labels is None else "|".join(prediction.labels)
+    return [label, *prediction.probabilities.values()]
 
 
 def as_csv(cells):
@@ -83,25 +141,47 @@ def as_csv(cells):
     return line.getvalue()
 
 
-def answers(predictor, texts, form):
-    """Yields the lines of the answer to an iterator of (text, text_pair); form: "jsonl" or "csv"."""
-    texts, first = iter(texts), True
-    while chunk := list(islice(texts, CHUNK)):
+def chunks(texts, ready):
+    """Yields lists of up to CHUNK of an iterator's texts, shorter where `ready` says that the next one is not there."""
+    for text in texts:
+        chunk = [text]
+        while len(chunk) < CHUNK and ready():
+            if (text := next(texts, None)) is None:
+                break
+            chunk.append(text)
+        yield chunk
+
+
+def answers(predictor, texts, form, ready=lambda: True):
+    """Yields the lines of the answer to an iterator of (text, text_pair).
+
+    Args:
+        form: "jsonl" or "csv".
+        ready: function that says whether the next text is there.
+    """
+    first = True
+    for chunk in chunks(iter(texts), ready):
         singles, seconds = zip(*chunk, strict=True)
         pairs = seconds[0] is not None
         if first and form == "csv":
-            yield csv_header(predictor.task.labels, pairs)
+            yield csv_header(predictor, pairs)
         first = False
         for text, second, found in zip(singles, seconds, predictor(singles, seconds if pairs else None), strict=True):
             if form == "jsonl":
                 yield as_json(text, second, found)
             else:
-                values = [found.score] if found.label is None else [found.label, *found.probabilities.values()]
-                yield as_csv([text, second][: 1 + pairs] + values)
+                yield as_csv([text, second][: 1 + pairs] + csv_cells(found))
+
+
+def say_what_was_cut(predictor):
+    if predictor.cut:
+        have, were = ("1 text has", "was") if predictor.cut == 1 else (f"{predictor.cut:,} texts have", "were")
+        flag = " (--max_seq_length)" if predictor.max_seq_length < predictor.positions else ""
+        print(f"warning: {have} more than {predictor.max_seq_length} tokens and {were} cut{flag}", file=sys.stderr)
 
 
 def parse_args(argv):
-    parser = ArgumentParser("Predict labels and probabilities of your own texts.")
+    parser = ArgumentParser("Predict labels and probabilities of your own texts.", texts=True)
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts to classify")
     parser.add_argument("--model", required=True, metavar="FOLDER", help="fine-tuned model")
     parser.add_argument("--text_pair", nargs="+", metavar="TEXT", help="the second of each pair of texts")
@@ -115,16 +195,18 @@ def parse_args(argv):
     parser.add_argument(
         "--engine", choices=["auto", *programs.ENGINES], default="auto", help="what computes; auto: as the folder is"
     )
+    add_overwrite(parser)
     add_inference(parser)
     args = parser.parse_args(argv)
     if bool(args.texts) == bool(args.input_file):
         parser.error("give either texts or --input_file")
     if args.text_pair and len(args.text_pair) != len(args.texts):
         parser.error(f"--text_pair: {len(args.text_pair)} texts for {len(args.texts)}")
-    if args.explain and not (args.texts and args.explain.lower().endswith((".png", ".svg"))):
+    if args.explain and not (args.texts and is_picture(args.explain)):
         parser.error("--explain takes a .png or .svg, and texts on the command line")
     if args.format is None:
         args.format = "csv" if (args.output_file or "").lower().endswith(".csv") else "jsonl"
+    require_new(args.overwrite, output_file=args.output_file, explain=args.explain)
     return args
 
 
@@ -137,19 +219,28 @@ def main(argv=None):
 
         pair = args.text_pair[0] if args.text_pair else None
         draw_explanation(explain(predictor, args.texts[0], pair, args.layer), args.explain)
+        predictor.cut = 0  # the text is counted below
     if args.texts:
-        texts = zip(args.texts, args.text_pair or [None] * len(args.texts), strict=True)
+        texts, ready = zip(args.texts, args.text_pair or [None] * len(args.texts), strict=True), lambda: True
     else:
-        texts = read_texts(args.input_file, args.text_column, args.text_pair_column)
-    lines = answers(predictor, texts, args.format)
-    if args.output_file:
-        with atomic_file(args.output_file) as file:
-            for line in lines:
-                file.write(line.encode())
-    else:
-        for line in lines:
-            sys.stdout.write(line)
-            sys.stdout.flush()
+        lines = None if is_table(args.input_file) else ArrivingLines(args.input_file)
+        stored = (stored_columns(shipped(args.model)) or {}).get("text")
+        texts = read_texts(args.input_file, args.text_column, args.text_pair_column, lines, stored)
+        ready = lines.ready if lines else lambda: True
+    found = answers(predictor, texts, args.format, ready)
+    try:
+        if args.output_file:
+            with atomic_file(args.output_file) as file:
+                for line in found:
+                    file.write(line.encode())
+        else:
+            for line in found:
+                sys.stdout.write(line)
+                sys.stdout.flush()
+    except KeyboardInterrupt:
+        say_what_was_cut(predictor)
+        raise
+    say_what_was_cut(predictor)
 
 
 if __name__ == "__main__":

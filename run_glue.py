@@ -2,8 +2,9 @@
 
     python run_glue.py --task_name SST-2 --model_name_or_path convbert-small --output_dir output/SST-2
 
-Every `--save_steps` steps and at the last one the model is evaluated and saved: the best so far in `--output_dir`, the
-newest with all that `--resume` needs in `last/` below it, the figures in `results.json`.
+Every `--eval_steps` steps and at the last one the model is evaluated: the best so far is in `--output_dir`. Every
+`--save_steps` steps, after `--save_minutes` and at the last step the newest is saved with all that `--resume` needs, in
+`last/` below it; so it is when SIGTERM or Ctrl-C ends the run. The figures are in `results.json`.
 
 Paddle and what needs it are imported inside functions: `--help` and a wrong flag answer at once.
 """
@@ -13,6 +14,7 @@ import runtime  # noqa: F401  (before Paddle)
 import argparse
 import functools
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,9 +27,13 @@ from tasks.classifiers import (
     enable_recompute,
     load_classifier,
     load_tokenizer,
+    require_one_answer,
     stored_labels,
 )
 from tasks.glue import DIAGNOSTIC, TASKS, Example, find_task, has_split, read_examples
+from text.tokenizer_files import stored_length
+
+MAX_SEQ_LENGTH = 128  # of training
 
 
 def make_parser():
@@ -40,9 +46,11 @@ def make_parser():
     data = parser.add_argument_group("data")
     data.add_argument("--task_name", help=f"one of {', '.join(TASKS)}, in any case")
     data.add_argument("--data_dir", help="folder with TASK/train.tsv, … in the official layout; left out: downloaded")
-    add_length(data, smallest=1)
+    cut = f"longer texts are cut to this many tokens; left out: {MAX_SEQ_LENGTH}, with --no-do_train as in the training"
+    data.add_argument("--skip_bad_rows", action=FLAG, default=False, help="leave out and count rows that can't be used")
+    add_length(data, smallest=1, default=None, help=cut)
     data.add_argument("--double_unordered", action=FLAG, default=False, help="MRPC, STS-B: both orders of a pair")
-    own = parser.add_argument_group("own data, instead of --task_name: .csv, .tsv, .jsonl")
+    own = parser.add_argument_group("own data, instead of --task_name: .csv, .tsv, .jsonl, .json")
     own.add_argument("--train_file", help="examples to learn from")
     own.add_argument("--validation_file", help="examples to evaluate on")
     own.add_argument("--test_file", help="texts for --do_predict")
@@ -74,33 +82,52 @@ def parse_args(argv):
         parser.error("own data needs --validation_file, and to train --train_file")
     if args.do_predict and not args.task_name and not args.test_file:
         parser.error("--do_predict needs --test_file")
+    if args.mask_conv_padding is not None and args.model_type != "convbert":
+        parser.error(f"--mask_conv_padding is for convolutions; --model_type {args.model_type} has none")
+    if args.do_train and args.max_seq_length is None:
+        args.max_seq_length = MAX_SEQ_LENGTH
     return args
 
 
 # --------------------------------------------------------------------------------------------------------------- data
 
 
-def find_data(args, source):
-    """The task, and a function split → examples."""
+def find_data(args, source, quiet=False):
+    """The task, a function split → examples, and what own files were understood to hold, None for a GLUE task.
+
+    source: the model that begins; where its head is used, the labels have the order that it has.
+    """
+    from tasks.classifiers import stored_columns
+
+    head, names = None, None
+    if Path(source).is_dir() and not args.from_scratch:
+        head, names = stored_labels(source)
+    own = None
     if args.task_name:
         task = find_task(args.task_name)
+        if names and not args.init_from:
+            task = task.in_order(names) or task
 
         def read(split):
-            return read_examples(task, split, args.data_dir)
+            return read_examples(task, split, args.data_dir, args.skip_bad_rows, quiet)
     else:
-        from tasks.labelled_files import examples, own_task, read_rows
+        from tasks.labelled_files import OwnData
 
-        rows = functools.cache(read_rows)
-        first = args.train_file or args.validation_file
-        known = stored_labels(source)[1] if Path(source).is_dir() and not args.from_scratch else None
-        columns = args.text_column, args.text_pair_column, args.label_column
-        task = own_task(first, rows(first), *columns, args.regression, known)
         files = {"train": args.train_file, "dev": args.validation_file, "test": args.test_file}
+        columns = args.text_column, args.text_pair_column, args.label_column
+        scores = True if head == 1 and not args.do_train else None
+        regression = scores if args.regression is None else args.regression
+        stored = stored_columns(source) if head and not args.do_train else None
+        own = OwnData(files, columns, regression, names, stored, args.skip_bad_rows)
+        task, read = own.task, own.read
+    return task, read, own
 
-        def read(split):
-            return examples(files[split], rows(files[split]), task, labelled=split != "test")
 
-    return task, read
+def say_order(args, source, task):
+    """For a head whose labels have no names: which is taken for which."""
+    if not task.is_regression and stored_labels(source)[1] is None:
+        order = ", ".join(task.labels)
+        print(f"warning: {args.model_name_or_path} does not name its labels; assumed order: {order}", file=sys.stderr)
 
 
 def test_files(args, task, read, quiet):
@@ -108,8 +135,9 @@ def test_files(args, task, read, quiet):
     if not args.task_name:
         return [("test.tsv", task, read("test"))]
     sets = [(name, task, split) for name, split in zip(task.leaderboard_files, task.test_splits, strict=True)]
-    if task is TASKS["MNLI"]:
-        sets += [(*DIAGNOSTIC.leaderboard_files, DIAGNOSTIC, *DIAGNOSTIC.test_splits)]
+    if task.name == "MNLI":
+        diagnostic = replace(DIAGNOSTIC, labels=task.labels)
+        sets += [(*DIAGNOSTIC.leaderboard_files, diagnostic, *DIAGNOSTIC.test_splits)]
     found = []
     for name, owner, split in sets:
         if has_split(owner, split, args.data_dir):
@@ -117,6 +145,22 @@ def test_files(args, task, read, quiet):
         elif not quiet:
             print(f"warning: no {owner.name}/{split}.tsv: nothing to predict for {name}", file=sys.stderr)
     return found
+
+
+def say_data(run, own, texts):
+    """One line on what own files were understood to hold. texts: split → EncodedTexts."""
+    if own:
+        for split, encoded in texts.items():
+            own.files[split].cut = encoded.cut
+        if run.processes.writes:
+            print(own.line(run.args.max_seq_length), file=sys.stderr)
+
+
+def say_cut(run, texts):
+    """One line where texts are longer than the model is given. texts: name → EncodedTexts."""
+    cut = ", ".join(f"{found.cut:,} of {len(found):,} in {name}" for name, found in texts.items() if found.cut)
+    if cut and run.processes.writes:
+        print(f"more than {run.args.max_seq_length} tokens, and cut (--max_seq_length): {cut}", file=sys.stderr)
 
 
 # ----------------------------------------------------------------------------------------------------------- training
@@ -146,6 +190,7 @@ def backward(run, texts, batch, step):
     import paddle
     import paddle.nn.functional as F
 
+    from layers.functions import in_float32
     from training.order import seed_step, weighted_pieces
 
     seed_step(run.args.seed, step, run.processes.rank)
@@ -154,9 +199,9 @@ def backward(run, texts, batch, step):
         for indices, weight in weighted_pieces(batch, run.args.batch_size, run.processes):
             logits, labels = run.model(**texts.inputs(indices)), paddle.to_tensor(texts.labels[indices])
             if run.task.is_regression:
-                loss = F.mse_loss(logits.squeeze(-1), labels)
+                loss = in_float32(F.mse_loss)(logits.squeeze(-1), labels)
             else:
-                loss = F.cross_entropy(logits, labels)
+                loss = in_float32(F.cross_entropy)(logits, labels)
             loss = loss if weight == 1 else loss * weight
             run.precision.backward(loss)
             total += float(loss)
@@ -164,8 +209,8 @@ def backward(run, texts, batch, step):
     return float(run.processes.add(total)) / run.processes.count
 
 
-def train(run, texts, dev, last=None):
-    """The loop, from the start or from the folder `last` of a stopped run.
+def train(run, texts, dev, last=None, settings=None):
+    """The loop, from the start or from the folder `last` of a stopped run; settings: of settings.settings_of.
 
     Returns the run's state: step, what was logged, every evaluation, the best one's step and score, seconds spent.
     """
@@ -179,7 +224,7 @@ def train(run, texts, dev, last=None):
     steps = Steps(
         args, plan, warmup_steps, run.model, run.output, last, run.precision, run.processes,
         functools.partial(draw_curves, run.task.name),
-        dict(best_step=0, best_score=None, evaluations_since_best=0, examples=0),
+        dict(best_step=0, best_score=None, best_loss=None, evaluations_since_best=0, examples=0, settings=settings),
         args.layer_lr_decay, args.early_stopping_patience,
     )  # fmt: skip
 
@@ -193,16 +238,19 @@ def train(run, texts, dev, last=None):
         steps.state["examples"] += len(batch)
         steps.learn(loss)
 
-        due = steps.due()
+        due, best = steps.due(), False
         if due.log:
             steps.log(f"batch: {steps.batch}, rank_id: 0, loss: {loss:f}", {"loss": loss})
         if due.evaluate:
             results, logits, score = evaluate_dev(run, dev)
-            if steps.evaluated(results, score) and run.processes.writes:
+            best = steps.evaluated(results, score) and run.processes.writes
+            if best:
                 run.save_model(run.output)
                 write_dev_reports(run, dev, logits)
-        if due.save:
+        if steps.saves:
             steps.save(run.save_model)
+        if best:
+            draw_dev_reports(run, dev, logits)
     return steps.state
 
 
@@ -215,22 +263,28 @@ def evaluate_dev(run, dev):
 
 
 def write_dev_reports(run, dev, logits):
-    from tasks.confusion import draw_confusion
     from tasks.evaluation import write_mistakes
 
+    (run.output / "confusion.png").unlink(missing_ok=True)  # after a kill there may be none, but not another model's
     write_mistakes(run.output / "predictions_dev.tsv", run.task, dev, logits)
-    draw_confusion(run.task, dev, logits, run.output / "confusion.png")
+
+
+def draw_dev_reports(run, dev, logits):
+    from tasks.confusion import draw_confusion
+    from training.curves import try_to_draw
+
+    try_to_draw(draw_confusion, run.task, dev, logits, run.output / "confusion.png")
 
 
 def predict_tests(run, tests):
-    """Writes a file of predictions for each of the test sets, list of (name, task, examples)."""
+    """Writes a file of predictions for each of the test sets, list of (name, task, texts)."""
     from tasks import classifiers
     from tasks.evaluation import all_logits
     from tasks.leaderboard import write_predictions
 
     folder = run.output / "predictions"
-    for name, task, examples in tests:
-        logits = all_logits(run.model, task, run.encoded(examples), run.args.batch_size, run.precision, run.processes)
+    for name, task, texts in tests:
+        logits = all_logits(run.model, task, texts, run.args.batch_size, run.precision, run.processes)
         if run.processes.writes:
             folder.mkdir(exist_ok=True)
             write_predictions(folder / name, task, classifiers.predictions(task, logits))
@@ -243,12 +297,14 @@ def run_all(args, processes):
     from conversion.sources import fetched, resolve
     from tasks.evaluation import DevSplit
     from training.precision import choose_precision
+    from training.settings import examples_fact, require_same_settings, settings_of
     from training.start import open_output, require_positions, write_results
 
     precision = choose_precision(args.amp, args.amp_dtype, args.device, args.model_type)
     source = args.init_from or args.model_name_or_path
     source = resolve(source) if args.model_type == "convbert" and not args.from_scratch else fetched(source)
-    task, read = find_data(args, source)
+    require_one_answer(source)
+    task, read, own = find_data(args, source, quiet=not processes.writes)
     examples = {split: read(split) for split in (*["train"] * args.do_train, *task.dev_splits)}
     tests = test_files(args, task, read, quiet=not processes.writes) if args.do_predict else []
     output, last = open_output(args, processes)
@@ -261,23 +317,50 @@ def run_all(args, processes):
         start = "everything"
     source = str(last or source)
     settings = {} if args.mask_conv_padding is None else {"mask_conv_padding": args.mask_conv_padding}
-    tokenizer = load_tokenizer(args.model_type, source, args.vocab_file, args.do_lower_case)
+    switches = args.do_lower_case, args.strip_accents, args.tokenize_chinese_chars
+    tokenizer = load_tokenizer(args.model_type, source, args.vocab_file, *switches)
+    begun = None
+    if args.do_train:
+        facts = {f"{split} examples": examples_fact(found) for split, found in examples.items()}
+        facts |= dict(task=task.name, labels=", ".join(task.labels))
+        begun = settings_of(
+            args, args.batch_size, processes, args.init_from or args.model_name_or_path, tokenizer, **facts
+        )
+        if last:
+            require_same_settings(last, begun)
     model = load_classifier(args.model_type, source, task, tokenizer, start, **settings)
+    if not args.do_train and processes.writes:
+        say_order(args, source, task)
+    if args.max_seq_length is None:
+        positions = model.config.max_position_embeddings
+        args.max_seq_length = min(stored_length(source) or positions, positions)
     require_positions(model, source, args.max_seq_length)
+    if args.do_train:
+        tokenizer.model_max_length = args.max_seq_length
+        model.config.data_columns = {"text": list(task.texts), "label": task.label}
     if args.recompute:
         enable_recompute(model)
     run = Run(args, task, model, tokenizer, output, precision, processes)
 
     dev = [DevSplit(split, examples[split], run.encoded(examples[split])) for split in task.dev_splits]
+    tests = [(name, owner, run.encoded(found)) for name, owner, found in tests]
+    said = {} if own else {split.name: split.texts for split in dev}  # say_data says it of own files
+    say_cut(run, said | {name: found for name, _, found in tests})
     if args.do_train:
         if args.double_unordered and task.is_symmetric:
             examples["train"] += [Example(second, first, label) for first, second, label in examples["train"]]
-        state = train(run, run.encoded(examples["train"]), dev, last)
+        texts = run.encoded(examples.pop("train"))
+        say_data(run, own, {"train": texts, "dev": dev[0].texts})
+        if not own:
+            say_cut(run, {"train": texts})
+        state = train(run, texts, dev, last, begun)
         state["examples_per_second"] = state["examples"] / max(state["train_seconds"], 1e-9)
     else:
+        say_data(run, own, {"dev": dev[0].texts})
         results, logits, score = evaluate_dev(run, dev)
         if processes.writes:
             write_dev_reports(run, dev, logits)
+            draw_dev_reports(run, dev, logits)
         state = dict(step=0, evaluations=[{"step": 0, **results}], best_step=0, best_score=score)
     if tests:
         processes.wait()  # for the best model to be written
@@ -287,7 +370,7 @@ def run_all(args, processes):
             )
         predict_tests(run, tests)
     if processes.writes:
-        write_results(output, args, task=task.name, **state)
+        write_results(output, args, task=task.name, **({"data": own.facts()} if own else {}), **state)
         print(
             f"best {task.main_metric}: {state['best_score']:.4f} at step {state['best_step']}; "
             f"model and results.json in {output}",
@@ -301,10 +384,9 @@ def main(argv=None):
     if args.task_name:
         find_task(args.task_name)
 
-    from training.start import processes_of
+    from training.signals import start
 
-    with processes_of(args) as processes:
-        run_all(args, processes)
+    start(run_all, args)
 
 
 if __name__ == "__main__":

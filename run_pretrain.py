@@ -2,9 +2,10 @@
 
     python run_pretrain.py --input_dir TEXTS --model_name_or_path convbert-small --output_dir output/pretraining
 
-Text becomes a store of tokens in `data/` of `--output_dir`, once. Every `--save_steps` steps and at the last one the
-model is evaluated on held-out documents and saved: `discriminator/` for fine-tuning, `generator/`, and `last/` with all
-that `--resume` needs.
+Text becomes a store of tokens in `data/` of `--output_dir`, once. Every `--eval_steps` steps and at the last one the
+model is evaluated on held-out documents and written: `discriminator/` for fine-tuning, `generator/`. All that
+`--resume` needs is saved to `last/` every `--save_steps` steps, after `--save_minutes`, at the last step, and when
+SIGTERM or Ctrl-C ends the run.
 
 Paddle and what needs it are imported inside functions: `--help` and a wrong flag answer at once.
 """
@@ -19,10 +20,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from files.errors import InputError
 from flags.command_line import FLAG, ArgumentParser, at_least, from_zero, script, within
 from flags.computing import add_length
 from flags.training import add_model, add_output, add_training
-from layers.configuration import PRESETS
+from layers.configuration import PRESETS, ConvBertConfig
+from text.corpus import DOCUMENTS, find_files
 
 LONGEST_WARMUP = 10_000  # steps, when --warmup_steps is left out
 RATES = {"convbert-tiny": 1e-3, "convbert-small": 3e-4, "convbert-medium-small": 5e-4, "convbert-base": 2e-4}
@@ -41,7 +44,6 @@ def make_parser():
     model.add_argument(
         "--init_from_ckpt", action=FLAG, default=True, help="take a folder's weights; without, its sizes"
     )
-    model.add_argument("--strip_accents", action=FLAG, help="with --vocab_file; left out: as --do_lower_case")
     model.add_argument(
         "--generator_size", type=within("(0, 1]"), help="generator by discriminator; left out, the size's own"
     )
@@ -51,7 +53,11 @@ def make_parser():
     data = parser.add_argument_group("data")
     data.add_argument(
         "--input_dir", "--input", nargs="+", metavar="PATH",
-        help="text: files, folders or patterns; .txt or JSON lines, also .gz",
+        help="text: files, folders or patterns; .txt, JSON lines or WikiExtractor's folders, also .gz or .bz2",
+    )  # fmt: skip
+    data.add_argument(
+        "--documents", choices=DOCUMENTS, default="auto",
+        help="in plain text, a line, or up to a blank one; auto: as the blank lines of each file's first 8 MB tell",
     )  # fmt: skip
     add_length(data, smallest=8, help="tokens of an example")
     data.add_argument("--data_store", help="folder for the tokens; left out, data/ in --output_dir")
@@ -91,11 +97,9 @@ def parse_args(argv):
 
 def choose_tokenizer(args, source):
     from tasks.classifiers import load_tokenizer
-    from tokenizer import ConvBertTokenizer
 
-    if args.vocab_file:
-        return ConvBertTokenizer(args.vocab_file, args.do_lower_case, args.strip_accents)
-    return load_tokenizer("convbert", source)
+    switches = args.do_lower_case, args.strip_accents, args.tokenize_chinese_chars
+    return load_tokenizer("convbert", source, args.vocab_file, *switches)
 
 
 # ----------------------------------------------------------------------------------------------------------- training
@@ -164,11 +168,15 @@ def evaluate_held_out(run):
             batch = run.objective.batch(run.held_out, examples, 0, index)
             sums += run.objective(batch, np.arange(len(examples)))[1]
     run.model.train()
+    run.processes.wait()  # shares take different times
     return run.objective.metrics(run.processes.add(sums))
 
 
-def train(run, last=None):
-    """The loop, from the start or from the folder `last` of a stopped run. Returns the run's state."""
+def train(run, last=None, settings=None):
+    """The loop, from the start or from the folder `last` of a stopped run. Returns the run's state.
+
+    settings: of settings.settings_of.
+    """
     from pretraining.curves import draw_pretraining
     from pretraining.segments import shuffled
     from training.log import log
@@ -179,7 +187,7 @@ def train(run, last=None):
     warmup_steps = min(LONGEST_WARMUP, plan.total_steps // 10) if args.warmup_steps is None else args.warmup_steps
     steps = Steps(
         args, plan, warmup_steps, run.model, run.output, last, run.precision, run.processes, draw_pretraining,
-        dict(sums=objective.no_sums().tolist(), tokens=0),
+        dict(sums=objective.no_sums().tolist(), tokens=0, settings=settings),
     )  # fmt: skip
     sums = np.array(steps.state["sums"])  # since the last log line
     for step in steps:
@@ -194,15 +202,16 @@ def train(run, last=None):
             found = objective.metrics(sums)
             steps.log(_words(found), found)
             sums = objective.no_sums()
-        if due.evaluate and len(run.held_out):
-            started, found = time.time(), evaluate_held_out(run)
-            steps.evaluated(found)
-            if run.processes.writes:
-                log(f"eval {_words(found)}, eval done total : {time.time() - started} s")
-        if due.save:
-            steps.state["sums"] = sums.tolist()
+        if due.evaluate:
+            if len(run.held_out):
+                started, found = time.time(), evaluate_held_out(run)
+                steps.evaluated(found)
+                if run.processes.writes:
+                    log(f"eval {_words(found)}, eval done total : {time.time() - started} s")
             if run.processes.writes:
                 run.save_parts()
+        if steps.saves:
+            steps.state["sums"] = sums.tolist()
             steps.save(run.save_model)
     return steps.state
 
@@ -214,40 +223,44 @@ def _words(found):
 # --------------------------------------------------------------------------------------------------------------- main
 
 
-def read_segments(args, tokenizer, store):
-    """The examples to learn from, and those that are held out; what the folder `store` lacks of them is made."""
-    from pretraining.segments import Segments
-    from pretraining.token_store import prepare
+def choose_rates(args, source):
+    """Sets the learning rate and the batch size if they were left out. Returns what a line says of them, or None."""
+    from pretraining.models import size_of
 
-    tokens = prepare(args.input_dir, tokenizer, store)
-    return [Segments(tokens, tokenizer, args.max_seq_length, args.validation_share, held) for held in (False, True)]
-
-
-def run_all(args, processes):
-    from conversion.sources import fetched, resolve
-    from pretraining.models import build_model
-    from pretraining.objective import Objective
-    from training.precision import choose_precision
-    from training.start import open_output, require_positions, write_results
-
-    precision = choose_precision(args.amp, args.amp_dtype, args.device)
-    source = args.model_name_or_path
-    source = resolve(source) if source not in PRESETS and args.init_from_ckpt else fetched(source)
+    if args.learning_rate is not None and args.train_batch_size is not None:
+        return None
+    name, same = size_of(ConvBertConfig.from_pretrained(source))
+    chosen = []
     if args.learning_rate is None:
-        args.learning_rate = RATES.get(source, RATES["convbert-small"])
+        args.learning_rate = RATES[name]
+        chosen.append(f"--learning_rate {args.learning_rate:g}")
     if args.train_batch_size is None:
-        args.train_batch_size = BATCHES.get(source, BATCHES["convbert-small"])
-    tokenizer = choose_tokenizer(args, source)
-    store = Path(args.data_store or Path(args.output_dir) / "data")
-    output, last = open_output(args, processes, besides=store)
-    if processes.writes:
-        read_segments(args, tokenizer, store)
-    processes.wait()
-    segments, held_out = read_segments(args, tokenizer, store)
-    if args.prepare_only:
-        return
-    if not len(held_out) and processes.writes:
-        print("warning: no document is held out: nothing to evaluate on; raise --validation_share", file=sys.stderr)
+        args.train_batch_size = BATCHES[name]
+        chosen.append(f"--train_batch_size {args.train_batch_size}")
+    return f"{' '.join(chosen)}: {name}'s" + ("" if same else f", the nearest in width to {args.model_name_or_path}")
+
+
+def read_segments(args, tokenizer, store, makes, beside=()):
+    """The examples to learn from, and those that are held out.
+
+    Args:
+        store: folder of tokens and segments.
+        makes: whether what it lacks is made; else it must be there.
+        beside: paths that hold no text where they lie in folders of text.
+    """
+    from pretraining.segments import Segments
+    from pretraining.token_store import TokenStore, prepare
+
+    tokens = prepare(args.input_dir, tokenizer, store, args.documents, beside) if makes else TokenStore.open(store)
+    return [
+        Segments(tokens, tokenizer, args.max_seq_length, args.validation_share, held, makes) for held in (False, True)
+    ]
+
+
+def load_model(args, source, last, tokenizer):
+    """The model of a run that starts from `source`, or goes on from the folder `last`."""
+    from pretraining.models import build_model
+    from training.start import require_positions
 
     goes_on = last or (args.init_from_ckpt and Path(source).is_dir())
     choices = args.mlm_only, args.generator_size, args.mask_conv_padding
@@ -257,13 +270,55 @@ def run_all(args, processes):
         model.enable_recompute()
     if args.dropout is not None:
         model.set_dropout(args.dropout)
+    return model
+
+
+def run_all(args, processes):
+    from conversion.sources import fetched, resolve
+    from pretraining.objective import Objective
+    from pretraining.token_store import clear_killed, facts_of
+    from training.precision import choose_precision
+    from training.settings import files_fact, require_same_settings, settings_of
+    from training.start import open_output, write_results
+
+    precision = choose_precision(args.amp, args.amp_dtype, args.device)
+    source = args.model_name_or_path
+    is_size = source in PRESETS and not Path(source).is_dir()
+    source = resolve(source) if args.init_from_ckpt and not is_size else fetched(source)
+    chosen = choose_rates(args, source)
+    store = Path(args.data_store or Path(args.output_dir) / "data")
+    if store.resolve() == Path(args.output_dir).resolve():
+        raise InputError(f"--data_store {store}: is --output_dir, too; leave it out, or name another folder")
+    if processes.writes:
+        clear_killed(store)
+    output, last = open_output(args, processes, besides=store)
+    tokenizer = choose_tokenizer(args, str(last or source))
+    beside = [output, store, *filter(None, [args.vocab_file])]
+    text = files_fact(find_files(args.input_dir, beside))
+    begun = settings_of(args, args.train_batch_size, processes, args.model_name_or_path, tokenizer, text=text)
+    if last:
+        require_same_settings(last, begun)
+    model = None if args.prepare_only else load_model(args, source, last, tokenizer)
+    if args.data_store:
+        processes.require_shared("--data_store", store.parent)
+    if processes.writes:
+        read_segments(args, tokenizer, store, True, beside)
+    processes.wait()
+    segments, held_out = read_segments(args, tokenizer, store, False)
+    if args.prepare_only:
+        return
+    if not len(held_out) and processes.writes:
+        print("warning: no document is held out: nothing to evaluate on; raise --validation_share", file=sys.stderr)
+
     objective = Objective(
         model, tokenizer, args.mask_prob, args.whole_word_masking, args.masking, args.gen_weight, args.disc_weight
     )
     run = Run(args, objective, tokenizer, segments, held_out, output, precision, processes)
-    state = train(run, last)
+    if chosen and processes.writes:
+        print(chosen, file=sys.stderr)
+    state = train(run, last, begun)
     if processes.writes:
-        write_results(output, args, **state)
+        write_results(output, args, text=facts_of(store), **state)
         print(f"models in {output}, results.json beside them", file=sys.stderr)
 
 
@@ -271,10 +326,9 @@ def run_all(args, processes):
 def main(argv=None):
     args = parse_args(argv)
 
-    from training.start import processes_of
+    from training.signals import start
 
-    with processes_of(args) as processes:
-        run_all(args, processes)
+    start(run_all, args)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What must happen before Paddle starts, and the hardware it depends on. The first import of every script.
 
 Importing it sets up the process for a CPU: threads, memory, matrix library. What the user's environment already says
-stays as it is. Nothing heavy is imported: Paddle may follow or not.
+stays as it is. Nothing heavy is imported: Paddle may follow or not. On Windows it ends the process with one line.
 """
 
 import contextlib
@@ -13,6 +13,10 @@ import os
 import sys
 import warnings
 from pathlib import Path
+
+if sys.platform == "win32":  # files that appear whole or not at all, several processes, the compiled loops
+    print("Windows is not supported; run this in WSL, the Windows Subsystem for Linux: wsl --install", file=sys.stderr)
+    sys.exit(2)
 
 # ------------------------------------------------------------------------------------------------------------ hardware
 

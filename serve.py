@@ -21,7 +21,7 @@ from pathlib import Path
 from files.errors import InputError
 from flags.command_line import ArgumentParser, at_least, script
 from flags.computing import add_inference
-from serving.predictor import make_predictor
+from serving.predictor import NoNumber, make_predictor
 
 PAGE = Path(__file__).parent / "serving" / "page.html"
 MOST_BYTES = 2**20  # of a request's body
@@ -37,7 +37,7 @@ def parse_args(argv):
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0: reachable from outside")
     parser.add_argument("--port", type=at_least(0), default=8000, help="port to listen on; 0: any that is free")
-    add_inference(parser)
+    add_inference(parser, split_special_tokens=True)
     args = parser.parse_args(argv)
     if args.port > 65535:
         parser.error(f"--port must be at most 65535, not {args.port}")
@@ -131,6 +131,7 @@ def make_app(predictor):
 
     class Answer(BaseModel):
         label: str | None = Field(None, description="the likeliest class")
+        labels: list[str] | None = Field(None, description="those above 0.5, where a text may have any number of them")
         probabilities: dict[str, float] | None = Field(None, description="of every class")
         score: float | None = Field(None, description="a regression's number")
 
@@ -155,16 +156,16 @@ def make_app(predictor):
 
     @app.post("/predict", response_model=Answers, response_model_exclude_none=True)
     def predict(texts: Texts):
-        """Labels and probabilities, or a score, in the order of the texts."""
+        """A label or labels with probabilities, or a score, in the order of the texts."""
         singles, pairs = ([x] if isinstance(x, str) else x for x in (texts.text, texts.text_pair))
-        with lock, _bad_text(HTTPException):
+        with lock, _bad_input(HTTPException):
             found = predictor(singles, pairs)
         return {"predictions": [prediction._asdict() for prediction in found]}
 
     @app.post("/explain", response_class=Response, responses={200: {"content": {"image/png": {}}}})
     def explain_one(one: OneText):
         """A PNG: attention maps and convolution kernels of a layer, and the answer."""
-        with lock, _bad_text(HTTPException):
+        with lock, _bad_input(HTTPException):
             found = explain(predictor, one.text, one.text_pair, one.layer)
         picture = io.BytesIO()
         draw_explanation(found, picture)
@@ -194,10 +195,12 @@ def make_app(predictor):
 
 
 @contextlib.contextmanager
-def _bad_text(exception):
-    """What the model refuses is the asker's mistake."""
+def _bad_input(exception):
+    """What the model refuses is the asker's mistake, but for what its weights are to blame for."""
     try:
         yield
+    except NoNumber:
+        raise exception(500, "the model's weights are damaged: no number (NaN or infinity) comes out") from None
     except InputError as error:
         raise exception(422, str(error)) from None
 
@@ -223,7 +226,8 @@ def main(argv=None):
     with socket.create_server((args.host, args.port), family=family, backlog=1024) as listener:
         host, port = listener.getsockname()[:2]
         host = f"[{host}]" if ":" in host else host
-        print(f"http://{host}:{port}/ answers with {args.model}; Ctrl-C stops it", file=sys.stderr, flush=True)
+        words = f"answers with {args.model}, texts cut to {predictor.max_seq_length} tokens; Ctrl-C stops it"
+        print(f"http://{host}:{port}/ {words}", file=sys.stderr, flush=True)
         with contextlib.suppress(KeyboardInterrupt):  # which uvicorn passes on after it has stopped in good order
             uvicorn.Server(config).run(sockets=[listener])
 

@@ -5,6 +5,9 @@ symbol touches a letter or another symbol ("10€", "😀😀") and for characte
 """
 
 import argparse
+import copy
+import json
+import logging
 import sys
 from pathlib import Path
 
@@ -12,9 +15,11 @@ import numpy as np
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
 from files.errors import InputError
-from flags.command_line import ArgumentParser, script
-from text.tokenizer_files import read_tokenizer, write_tokenizer
-from text.vocabulary import SPECIAL_TOKENS, bert_normalizer, read_vocabulary, save_vocabulary, train_vocabulary
+from flags.command_line import ArgumentParser, add_overwrite, require_new, script
+from text.tokenizer_files import SWITCHES, read_tokenizer, switches_file, write_switches, write_tokenizer
+from text.vocabulary import SPECIAL_TOKENS, bert_normalizer, doubts, read_vocabulary, save_vocabulary, train_vocabulary
+
+logger = logging.getLogger("convbert")
 
 CLEAN_UP = {" .": ".", " ?": "?", " !": "!", " ,": ",", " ' ": "'"}
 CLEAN_UP |= {f" {ending}": ending for ending in ("n't", "'m", "'s", "'ve", "'re")}
@@ -27,17 +32,29 @@ class ConvBertTokenizer:
         vocab_file: one token a line, in the order of ids; or a Hugging Face tokenizer.json with such a vocabulary.
         strip_accents: None means as do_lower_case.
         model_max_length: what max_length is when a call doesn't say.
+        split_special_tokens: whether "[SEP]", "[MASK]" and the like inside a text are split as any text is. By default
+            they become the model's own tokens, as in Hugging Face: whoever writes a text can end it, or mask a word.
+            BERT's and ELECTRA's own code splits them; run_pretrain.py does too, and serve.py unless told not to.
 
     Raises:
         InputError: a damaged vocabulary; the message names file and line.
     """
 
     def __init__(
-        self, vocab_file, do_lower_case=True, strip_accents=None, tokenize_chinese_chars=True, model_max_length=512
+        self,
+        vocab_file,
+        do_lower_case=True,
+        strip_accents=None,
+        tokenize_chinese_chars=True,
+        model_max_length=512,
+        split_special_tokens=False,
     ):
         self._tokens = read_vocabulary(Path(vocab_file))
+        if doubt := doubts(self._tokens, do_lower_case, strip_accents):
+            logger.warning("%s: %s", vocab_file, doubt)
         self.do_lower_case, self.strip_accents = do_lower_case, strip_accents
         self.tokenize_chinese_chars, self.model_max_length = tokenize_chinese_chars, model_max_length
+        self.split_special_tokens, self._splitting = split_special_tokens, None
         ids = {token: index for index, token in enumerate(self._tokens)}
         self.pad_token_id, self.unk_token_id, self.cls_token_id, self.sep_token_id, self.mask_token_id = (
             ids[token] for token in SPECIAL_TOKENS
@@ -56,24 +73,29 @@ class ConvBertTokenizer:
     # -------------------------------------------------------------------------------------------------------- folders
 
     @classmethod
-    def from_pretrained(cls, folder):
-        """Reads a folder of ours, PaddleNLP's or Hugging Face's (4.x, 5.x), added tokens included.
+    def from_pretrained(cls, folder, do_lower_case=None, strip_accents=None, tokenize_chinese_chars=None):
+        """Reads a folder of ours, PaddleNLP's or Hugging Face's (4.x, 5.x), added and special tokens included.
+
+        Args:
+            do_lower_case, strip_accents, tokenize_chinese_chars: None means as the folder says.
 
         Raises:
             InputError: no vocabulary, a damaged file, or special tokens that are not BERT's.
         """
-        vocab_file, settings, added = read_tokenizer(folder)
+        switches = dict(zip(SWITCHES, (do_lower_case, strip_accents, tokenize_chinese_chars), strict=True))
+        vocab_file, settings, added, declared = read_tokenizer(folder, **switches)
         tokenizer = cls(vocab_file, **settings)
         for index, (token, special, flags) in sorted(added.items()):
-            if token not in SPECIAL_TOKENS:
-                tokenizer.add_tokens([token], special, **flags)
+            tokenizer.add_tokens([token], special, **flags)
             if tokenizer._backend.token_to_id(token) != index:
                 raise InputError(f"{folder}: id {index} can't be given to the added token {token!r}")
+        for token, special, flags in declared:
+            tokenizer.add_tokens([token], special, **flags)
         return tokenizer
 
     def save_pretrained(self, folder):
         """Writes a folder that Hugging Face 4.55 and 5.x and PaddleNLP read too, added tokens included."""
-        names = ("do_lower_case", "strip_accents", "tokenize_chinese_chars", "model_max_length")
+        names = [*SWITCHES, "model_max_length", *["split_special_tokens"] * self.split_special_tokens]
         write_tokenizer(folder, self._tokens, {name: getattr(self, name) for name in names}, self._backend)
 
     # ------------------------------------------------------------------------------------------------------- encoding
@@ -90,10 +112,14 @@ class ConvBertTokenizer:
         return_attention_mask=True,
         return_offsets_mapping=False,
         return_special_tokens_mask=False,
+        split_special_tokens=None,
     ):
         """Encodes one text (a str; with is_split_into_words a list of words) or a list of texts, alone or in pairs.
 
         Args:
+            text: a list's members may be pairs themselves: lists or tuples of two texts.
+            text_pair: the second text, or a list of them.
+            split_special_tokens: None means as the tokenizer's own.
             padding: False, True or "longest" (of this call), "max_length".
             truncation: False, True or "longest_first", "only_first", "only_second".
             max_length: counts special tokens; is for truncation and padding="max_length", and nothing without them.
@@ -115,17 +141,16 @@ class ConvBertTokenizer:
         one = not isinstance(text, (list, tuple)) or (
             is_split_into_words and all(isinstance(word, str) for word in text)
         )
-        sides = [text] if text_pair is None else [text, text_pair]
-        sides = [[side] if one else side for side in sides]
-        if not isinstance(sides[-1], (list, tuple)) or len(sides[0]) != len(sides[-1]):
-            raise InputError(f"text_pair must be a list as long as text, {len(sides[0])}")
+        pairs = [text_pair] if one and text_pair is not None else text_pair
+        texts = _examples([text] if one else text, pairs, is_split_into_words)
+        flat = [part for parts in texts for part in parts]
+        split = self.split_special_tokens if split_special_tokens is None else split_special_tokens
+        encodings = iter(self._encode(flat, is_split_into_words, return_offsets_mapping, split))
         limit = self.model_max_length if max_length is None else max_length
-        room = limit - self.num_special_tokens_to_add(len(sides) == 2) if add_special_tokens else limit
-
-        sides = [self._encode(side, is_split_into_words, return_offsets_mapping) for side in sides]
         examples = []  # of each one: its one or two encodings, and how many tokens of each are kept
-        for index, parts in enumerate(zip(*sides, strict=True)):
+        for index, parts in enumerate([next(encodings) for _ in parts] for parts in texts):
             lengths = [len(part) for part in parts]
+            room = limit - self.num_special_tokens_to_add(len(parts) == 2) if add_special_tokens else limit
             if truncation and sum(lengths) > room:
                 lengths = _shortened(lengths, room, truncation)
                 if lengths is None:
@@ -156,19 +181,31 @@ class ConvBertTokenizer:
                     row.extend([self._padding(name)] * (width - len(row)))
         return {name: column[0] for name, column in columns.items()} if one else columns
 
-    def encode_ids(self, texts):
-        """Ids of many texts, without special tokens, by all threads: list of lists."""
-        return [encoding.ids for encoding in self._encode(texts, is_split_into_words=False, offsets=False)]
+    def encode_ids(self, texts, split_special_tokens=None):
+        """Ids of many str, without [CLS] and [SEP] around them, by all threads: list of lists."""
+        _require_texts(texts)
+        split = self.split_special_tokens if split_special_tokens is None else split_special_tokens
+        return [encoding.ids for encoding in self._encode(texts, False, False, split)]
 
-    def _encode(self, texts, is_split_into_words, offsets):
-        encode = self._backend.encode_batch
+    def _encode(self, texts, is_split_into_words, offsets, split_special_tokens):
+        backend = self._backend
+        if split_special_tokens:  # a copy: the library's switch is one for all threads
+            if self._splitting is None:
+                splitting = copy.deepcopy(backend)
+                splitting.encode_special_tokens = True
+                self._splitting = splitting
+            backend = self._splitting
+        encode = backend.encode_batch
         if not offsets:  # encode_batch_fast, where the library has it, leaves out offsets and the tokens' text
-            encode = getattr(self._backend, "encode_batch_fast", encode)
+            encode = getattr(backend, "encode_batch_fast", encode)
         try:
             return encode(texts, is_pretokenized=is_split_into_words, add_special_tokens=False)
-        except TypeError:
-            wanted = "a list of str" if is_split_into_words else "a str"
-            raise InputError(f"every text must be {wanted}, without lone surrogates") from None
+        except TypeError:  # what is no Unicode, as all of them are str
+            damaged = next(text for text in texts if not _is_unicode(text))
+            raise InputError(f"every text must be without lone surrogates, as in {str(damaged)[:40]!r}") from None
+
+    def __getstate__(self):
+        return self.__dict__ | {"_splitting": None}  # which would lose its switch on the way
 
     def _padding(self, name):
         return {"input_ids": self.pad_token_id, "special_tokens_mask": 1, "offset_mapping": (0, 0)}.get(name, 0)
@@ -205,7 +242,8 @@ class ConvBertTokenizer:
 
     def tokenize(self, text):
         """The tokens of a str, without [CLS] and [SEP]."""
-        return self._encode([text], is_split_into_words=False, offsets=True)[0].tokens
+        _require_texts([text])
+        return self._encode([text], False, True, self.split_special_tokens)[0].tokens
 
     def decode(self, ids, skip_special_tokens=False):
         """Text for ids, with the spaces before "n't" and the like closed, as Hugging Face 4.55 (not 5.x) does."""
@@ -235,13 +273,24 @@ class ConvBertTokenizer:
         """Adds tokens that are found before the text is split into words.
 
         Args:
+            tokens: a str, or a list of them.
             flags: single_word, lstrip, rstrip, normalized, as in `tokenizers.AddedToken`.
 
         Returns:
             int: how many were new.
         """
+        self._splitting = None
+        tokens = [tokens] if isinstance(tokens, str) else tokens
         add = self._backend.add_special_tokens if special else self._backend.add_tokens
         return add([AddedToken(token, special=special, **{"normalized": not special} | flags) for token in tokens])
+
+    def split_own_tokens(self):
+        """From now on a text's [SEP], [MASK] and the like are split; special tokens that were added are not."""
+        content = json.loads(self._backend.to_str())
+        for token in content["added_tokens"]:
+            token["special"] = token["content"] in SPECIAL_TOKENS
+        self._backend, self._splitting = Tokenizer.from_str(json.dumps(content)), None
+        self.split_special_tokens = True
 
     def num_special_tokens_to_add(self, pair=False):
         """[CLS] and a [SEP] after each text."""
@@ -258,6 +307,47 @@ class ConvBertTokenizer:
     def get_vocab(self):
         """Token → id, with added tokens."""
         return self._backend.get_vocab()
+
+
+def _examples(texts, pairs, is_split_into_words):
+    """Of each example its one or two texts; without `pairs` a member of `texts` may be a pair itself. Checks all."""
+    if pairs is not None and (not isinstance(pairs, (list, tuple)) or len(texts) != len(pairs)):
+        raise InputError(f"text_pair must be a list as long as text, {len(texts)}")
+    examples = []
+    for index, text in enumerate(texts):
+        parts = (text,) if pairs is None else (text, pairs[index])
+        if pairs is None and _is_pair(text, is_split_into_words):
+            parts = text
+            if len(parts) != 2:
+                raise InputError(f"text {index} is a list of {len(parts)}: neither a text nor a pair, a list of two")
+        _require_texts(parts, f"text {index}: ", is_split_into_words)
+        examples.append(parts)
+    return examples
+
+
+def _is_pair(text, is_split_into_words):
+    listed = isinstance(text, (list, tuple))
+    return listed and (not is_split_into_words or any(isinstance(words, (list, tuple)) for words in text))
+
+
+def _require_texts(texts, where="", is_split_into_words=False):
+    for text in texts:
+        words = text if is_split_into_words and isinstance(text, (list, tuple)) else [text]
+        if not all(isinstance(word, str) for word in words) or (is_split_into_words and words is not text):
+            wanted = "a list of str" if is_split_into_words else "a str"
+            raise InputError(f"{where}every text must be {wanted}, not {_kind(text)}")
+
+
+def _is_unicode(text):
+    try:
+        return "".join(text).encode() is not None
+    except UnicodeEncodeError:
+        return False
+
+
+def _kind(value):
+    inner = f" of {type(value[0]).__name__}" if isinstance(value, (list, tuple)) and value else ""
+    return type(value).__name__ + inner
 
 
 def _shortened(lengths, room, strategy):
@@ -287,14 +377,15 @@ def main(argv=None):
         nargs="+",
         required=True,
         metavar="PATH",
-        help="text: files, folders or patterns; .txt or JSON lines, also .gz",
+        help="text: files, folders or patterns; .txt, JSON lines or WikiExtractor's folders, also .gz or .bz2",
     )
     group.add_argument("--output", default="vocab.txt", help="where the vocabulary goes, one token a line")
+    add_overwrite(group)
     group = parser.add_argument_group("vocabulary")
     group.add_argument("--size", type=int, default=30522, help="how many tokens, special ones included")
     group.add_argument("--limit_alphabet", type=int, default=1000, help="how many different characters are kept")
     group.add_argument("--min_frequency", type=int, default=2, help="how often two neighbours must occur to be joined")
-    group = parser.add_argument_group("text", "The tokenizer that uses the vocabulary must get the same switches.")
+    group = parser.add_argument_group("text", "They are written beside the vocabulary, where --vocab_file finds them.")
     group.add_argument("--do_lower_case", action=switch, default=True, help="lower-case the text")
     group.add_argument("--strip_accents", action=switch, help="remove accents; None means as do_lower_case")
     group.add_argument(
@@ -302,9 +393,11 @@ def main(argv=None):
     )
     options = vars(parser.parse_args(argv))
     files, output, size = options.pop("input"), Path(options.pop("output")), options.pop("size")
-    if not output.parent.is_dir():
-        raise InputError(f"{output}: its folder does not exist; make it first")
+    overwrite = options.pop("overwrite")
+    require_new(overwrite, output=output)
+    require_new(overwrite, output=switches_file(output))
     tokens = train_vocabulary(files, size, **options)
+    write_switches(output, {name: options[name] for name in SWITCHES})
     save_vocabulary(tokens, output)
     print(f"{output}: {len(tokens)} tokens" + (f", the text gives no {size}" if len(tokens) < size else ""))
 

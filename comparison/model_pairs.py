@@ -8,6 +8,8 @@ from comparison import parity
 from comparison.hugging_face_reference import HuggingFace
 from comparison.references import NO_DROPOUT, NumpyLoops, Ours, PaddleNLP
 from conversion.formats import JOINT, convert, format_of, read_checkpoint, write_hugging_face
+from files.temporary import temporary_folder
+from files.weights import read_names
 from layers.configuration import ConvBertConfig
 
 LIBRARIES = {"hf": HuggingFace, "paddlenlp": PaddleNLP}
@@ -38,7 +40,7 @@ class Subject:
             reference = self.library.random(architecture, self.config, **changes)
         if stored:
             return reference, Ours.load(architecture, self.own)
-        with tempfile.TemporaryDirectory() as folder:
+        with temporary_folder() as folder:
             reference.save(f"{folder}/reference")
             convert(f"{folder}/reference", f"{folder}/ours")
             return reference, Ours.load(architecture, f"{folder}/ours")
@@ -70,8 +72,9 @@ def stored_subjects(name, source, library, work, notes):
             if fits:
                 architecture, part = ENCODER, read_checkpoint(source, backbone_only=True)[0]
         if library is HuggingFace and fits:
-            theirs = source if form == "hf" else f"{work}/{architecture}"
-            if form != "hf":
+            as_it_is = form == "hf" and all(name == plain for name, plain in read_names(source).items())
+            theirs = source if as_it_is else f"{work}/{architecture}"
+            if not as_it_is:
                 write_hugging_face(part, None, Path(theirs))
         subjects.append(Subject(title, part.config, architecture, library, own, theirs))
     return subjects

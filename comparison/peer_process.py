@@ -7,7 +7,6 @@ answers with one line of JSON each.
 import contextlib
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -142,4 +141,6 @@ def _peak_memory():
         status = Path("/proc/self/status").read_text()
         return int(status.split("VmHWM:")[1].split()[0]) / 1024
     except (OSError, IndexError):
+        import resource
+
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -4,7 +4,7 @@ import sys
 
 from files.atomic import atomic_file
 from files.json_files import write_json
-from files.pictures import panels, write_picture
+from files.pictures import one_line, panels, write_picture
 
 
 def table(findings):
@@ -22,16 +22,22 @@ def table(findings):
     return "\n".join(lines)
 
 
+def report_files(path):
+    """The two files of a report, for a path with or without either's ending."""
+    path = str(path).removesuffix(".json").removesuffix(".md")
+    return f"{path}.json", f"{path}.md"
+
+
 def write_report(path, results, notes, arguments):
     """All figures as JSON, the tables as Markdown beside it."""
     from training.facts import run_facts
 
-    path = str(path).removesuffix(".json").removesuffix(".md")
+    figures, tables = report_files(path)
     models = {name: [finding._asdict() for finding in findings] for name, findings in results.items()}
-    write_json(f"{path}.json", {"models": models, "notes": notes, **run_facts(), "arguments": arguments})
+    write_json(figures, {"models": models, "notes": notes, **run_facts(), "arguments": arguments})
     text = "".join(f"## {name}\n\n{table(findings)}\n\n" for name, findings in results.items())
     text += "".join(f"- {note}\n" for note in notes)
-    with atomic_file(f"{path}.md") as file:
+    with atomic_file(tables) as file:
         file.write(f"# ConvBERT beside {arguments['reference']}\n\n{text}".encode())
 
 
@@ -48,12 +54,13 @@ def judge(name, findings):
 def draw_layers(models, path):
     """Lines of the largest and the mean difference after each layer; `models`: name → parity.layers' findings."""
     picture, ((panel,),) = panels(1, 1, (7.5, 4))
+    lines = {}
     for number, (name, findings) in enumerate(models.items()):
         for what, values, style in (
             ("largest", [finding.max for finding in findings], "o-"),
             ("mean", [finding.mean for finding in findings], ".:"),
         ):
-            panel.plot(values, style, color=f"C{number}", label=f"{name}, {what}")
+            (lines[one_line(f"{name}, {what}")],) = panel.plot(values, style, color=f"C{number}")
     longest = max(models.values(), key=len)
     panel.set_xticks(range(len(longest)), ["emb.", *range(len(longest) - 1)])
     allowed = longest[0].allowed
@@ -61,8 +68,11 @@ def draw_layers(models, path):
         panel.axhline(limit, color="black", lw=0.6)
         panel.text(len(longest) - 1, limit * 1.05, words, fontsize=8, ha="right", va="bottom")
     panel.set_yscale("log")
+    panel.yaxis.set_major_formatter("{x:.0e}")  # by itself 10 with an exponent, a formula
+    panel.yaxis.set_minor_formatter("")
     panel.set_ylim(top=allowed * 2)
     panel.set_xlabel("after layer")
     panel.set_ylabel("|difference|")
-    panel.legend(fontsize=8, ncols=min(3, len(models)), loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False)
+    place = dict(ncols=min(3, len(models)), loc="upper center", bbox_to_anchor=(0.5, -0.16))
+    panel.legend(lines.values(), lines.keys(), fontsize=8, frameon=False, **place)  # by itself it leaves out "_name"
     write_picture(picture, path)

@@ -12,8 +12,9 @@ from conversion import tensorflow_checkpoint, weight_names
 from files.atomic import atomic_folder
 from files.errors import InputError
 from files.json_files import read_json, write_json
-from files.weights import is_hugging_face, read_weights, write_safetensors
-from layers.configuration import ConvBertConfig
+from files.weights import is_hugging_face, read_names, read_weights, release_memory, write_safetensors
+from layers.configuration import ConvBertConfig, model_type_of
+from text.tokenizer_files import stored_length
 
 logger = logging.getLogger("convbert")
 
@@ -25,7 +26,7 @@ def format_of(source):
     """ "tensorflow", "hf", or "paddle" for this project and PaddleNLP. Raises InputError where nothing can be read."""
     if tensorflow_checkpoint.find(source):
         return "tensorflow"
-    return "hf" if is_hugging_face(read_weights(source)) else "paddle"
+    return "hf" if is_hugging_face(read_names(source).values()) else "paddle"
 
 
 def read_checkpoint(source, backbone_only=False):
@@ -44,15 +45,16 @@ def read_checkpoint(source, backbone_only=False):
     import modeling
 
     original = tensorflow_checkpoint.find(source)
-    folder = Path(original).parent if original else Path(source)
+    folder = Path(original or source)
+    folder = folder if folder.is_dir() else folder.parent
     tokenizer = None
     if any((folder / name).is_file() for name in ("vocab.txt", "tokenizer.json")):
         from tokenizer import ConvBertTokenizer
 
         tokenizer = ConvBertTokenizer.from_pretrained(folder)
     content = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
-    if content.get("model_type", "convbert") != "convbert":
-        raise InputError(f"{folder / 'config.json'}: model_type is {content['model_type']!r}, not 'convbert'")
+    if (model_type := model_type_of(content)) != "convbert":
+        raise InputError(f"{folder / 'config.json'}: model_type is {model_type!r}, not 'convbert'")
     if original:
         parts = _original_parts(original, content, backbone_only)
     else:
@@ -66,8 +68,12 @@ def read_checkpoint(source, backbone_only=False):
         architecture = JOINT
         weights = {f"discriminator.{name}": array for name, array in weights.items()}
         weights |= {f"generator.{name}": array for name, array in parts[1][1].items()}
+    if tokenizer and not stored_length(folder):
+        tokenizer.model_max_length = configs[0].max_position_embeddings
     model = getattr(modeling, architecture)(*configs)
     model.load_weights(weights, source, whole=True)
+    del parts, weights
+    release_memory()
     return model, tokenizer
 
 

@@ -7,14 +7,13 @@ import contextlib
 import importlib
 import os
 import re
-import tempfile
-import urllib.request
 from pathlib import Path
 
-from files.downloads import HUB_TIMEOUT
+from files.downloads import require_host
 from files.errors import InputError
 from files.json_files import read_json, write_json
-from files.weights import is_hugging_face, read_weights, write_safetensors
+from files.temporary import temporary_folder
+from files.weights import is_hugging_face, read_stored, release_memory, with_plain_names, write_safetensors
 
 FAMILIES = {"bert": "Bert", "electra": "Electra", "ernie": "Ernie"}
 ZOO_HOST = "https://bj.bcebos.com"  # where paddlenlp downloads from
@@ -61,32 +60,42 @@ def load_paddlenlp_classifier(model_type, source, labels, vocab_size, start="not
     names = dict(enumerate(labels or ["LABEL_0"]))
     settings = dict(num_labels=len(names), id2label=names, label2id={name: index for index, name in names.items()})
     settings["use_cache"] = False  # with a cache paddlenlp's BERT returns a tuple
+    if start != "nothing":
+        settings["problem_type"] = None  # what is trained is told by the number of labels
     settings["ignore_mismatched_sizes"] = start == "head"
     with contextlib.ExitStack() as stack:
         stack.enter_context(_one_line_errors(source))
+        config = {"architectures": [f"{FAMILIES[model_type]}Model"]}
+        if os.path.isdir(source):
+            config |= read_json(Path(source) / "config.json")
+        listed = isinstance(config.get("id2label"), list)  # which paddlenlp doesn't read; the names are given anew
+        config = {key: value for key, value in config.items() if key not in ("id2label", "label2id")}
         if start == "everything":
             del settings["ignore_mismatched_sizes"]
-            return model_class(model_class.config_class.from_pretrained(source, vocab_size=vocab_size, **settings))
-        weights = read_weights(source) if os.path.isdir(source) else {}
+            if listed:
+                copy = stack.enter_context(temporary_folder())
+                write_json(copy / "config.json", config)
+            folder = copy if listed else source
+            return model_class(model_class.config_class.from_pretrained(folder, vocab_size=vocab_size, **settings))
+        stored = read_stored(source) if os.path.isdir(source) else {}
+        weights = with_plain_names(stored, source)
         if weights and start == "nothing" and not any(name.startswith("classifier.") for name in weights):
             raise InputError(f"{source}: no head for this here (classifier); train one first")
-        if not is_hugging_face(weights):
+        theirs = is_hugging_face(weights)
+        if not theirs and weights.keys() == stored.keys() and not listed:
+            del stored, weights
             return _with_head(model_class.from_pretrained(source, **settings), start)
-        copy = Path(stack.enter_context(tempfile.TemporaryDirectory()))  # paddlenlp writes into the folder it converts
-        config = {"architectures": [f"{FAMILIES[model_type]}Model"], **read_json(Path(source) / "config.json")}
-        if model_type == "ernie":
-            write_safetensors(copy / "model.safetensors", _ernie_weights(weights, source))
-        else:
-            for path in Path(source).iterdir():
-                (copy / path.name).symlink_to(path.resolve())
-            (copy / "config.json").unlink()
+        copy = stack.enter_context(temporary_folder())  # paddlenlp writes into the folder it converts
+        if theirs and model_type == "ernie":
+            weights, theirs = _ernie_weights(weights, source), False
+        write_safetensors(copy / "model.safetensors", weights, "pt" if theirs else "np")
         write_json(copy / "config.json", config)
-        return _with_head(
-            model_class.from_pretrained(copy, convert_from_torch=model_type != "ernie", **settings), start
-        )
+        del stored, weights
+        return _with_head(model_class.from_pretrained(copy, convert_from_torch=theirs, **settings), start)
 
 
 def _with_head(model, start):
+    release_memory()
     if start == "head":
         model.classifier.apply(model._init_weights)
     return model
@@ -121,7 +130,7 @@ def _one_line_errors(source):
     cached = Path(paddlenlp_module("utils.env").MODEL_HOME) / source
     try:
         if not os.path.isdir(source) and not (cached.is_dir() and any(cached.iterdir())):
-            urllib.request.urlopen(ZOO_HOST, timeout=HUB_TIMEOUT).close()  # paddlenlp itself would wait for ever
+            require_host(ZOO_HOST)  # paddlenlp itself would wait for ever
         yield
     except InputError:
         raise

@@ -1,29 +1,39 @@
-"""How the CPU loops are compiled: registered by `kernel`, taken from numba's cache by `load`, which sees to filling it.
+"""How the CPU loops are compiled: registered by `kernel`, taken from a cache by `load`, which sees to filling it.
 
 A process that compiles a loop runs other machine code than one that takes it from the cache. The body of a `prange`
 loop is compiled alone, and again as a part of its function: the compiling process runs the first, the cache holds the
 second, which is optimised further, and sums differ in their last bits. So that every run gives the same bits, the first
 one too, a process of its own fills the cache.
 
-numba's cache notices a change of the file that a kernel is written in, not of another one that it uses: after changing
-`arithmetic`, or `part_of`, `read` or a constant here, `make clean`.
+The cache is numba's, in a folder of its own for each state of the sources and of the libraries that compile (KEY): by
+itself numba would only notice a change of the file that a kernel stands in. Folders of other states are removed, unless
+a process of such a state still runs.
 """
 
+import contextlib
 import ctypes
+import fcntl
 import functools
+import hashlib
 import importlib.util
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import llvmlite
+import numba
 import numpy as np
 from numba import config, njit, types
-from numba.core import event
+from numba.core import caching, event
 from numba.extending import overload
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
+SOURCES = "compiler.py", "arithmetic.py", "*_kernels.py"  # of this package: all that kernels are made of
+FOLDER = "loops-"  # and KEY: a cache's name
 # "nnan" and "ninf" are left out on purpose: with them a NaN would be optimised away.
 FAST_MATH = {"reassoc", "contract", "arcp", "nsz", "afn"}
 PARTS = 32  # partial sums over rows: enough for any machine's threads to share, few enough to be cheap
@@ -33,6 +43,18 @@ F1, F2, F3, F4 = "float32[::1]", "float32[:,::1]", "float32[:,:,::1]", "float32[
 B2, B4 = "uint16[:,::1]", "uint16[:,:,:,::1]"  # bfloat16
 I1 = "int64[::1]"
 DROPOUT = "uint32", "uint32", "uint32", "float32"  # operands.Dropout
+
+
+def _key():
+    """A name for the sources as they are, and for what compiles them."""
+    versions = numba.__version__, llvmlite.__version__, np.__version__
+    state = hashlib.sha256("\n".join(versions).encode())
+    for path in sorted(path for pattern in SOURCES for path in Path(__file__).parent.glob(pattern)):
+        state.update(path.name.encode() + path.read_bytes())
+    return state.hexdigest()[:16]
+
+
+KEY = _key()  # now, as the kernels are about to be imported
 
 _kernels = {"float32": [], "bfloat16": []}  # of (Python function, numba signature)
 
@@ -114,13 +136,60 @@ def compile_all(version):
     """The kernels of that version as attributes, from the cache or compiled here."""
     _choose_threads()
     compiled = SimpleNamespace()
-    compile_for = functools.partial(
-        njit, parallel=True, cache=True, fastmath=FAST_MATH, error_model="numpy", nogil=True
-    )
-    kernels = _kernels[version]
+    kernels, cache = _kernels[version], _cache_class()
     for function, signature in tqdm(kernels, "compiling CPU loops, once", delay=2, leave=False, file=sys.stderr):
-        setattr(compiled, function.__name__, compile_for(signature)(function))
+        loop = njit(parallel=True, fastmath=FAST_MATH, error_model="numpy", nogil=True)(function)
+        loop._cache = cache(function)
+        loop.compile(signature)
+        loop.disable_compile()
+        setattr(compiled, function.__name__, loop)
+    clear_others(loop._cache.cache_path)
     return compiled
+
+
+class _OwnFolder:
+    """Puts a numba locator's cache into the folder of KEY below the one that it finds."""
+
+    def get_cache_path(self):
+        return os.path.join(super().get_cache_path(), f"{FOLDER}{KEY}")
+
+    def get_source_stamp(self):
+        return KEY
+
+    def ensure_cache_path(self):
+        super().ensure_cache_path()
+        _hold(self.get_cache_path())
+
+
+def _cache_class():
+    """numba's cache of functions, which looks where numba looks: NUMBA_CACHE_DIR, beside the sources, the user's."""
+    places = [type(place.__name__, (_OwnFolder, place), {}) for place in caching.CacheImpl._locator_classes]
+    results = type("Results", (caching.CompileResultCacheImpl,), {"_locator_classes": places})
+    return type("Cache", (caching.FunctionCache,), {"_impl_class": results})
+
+
+_held = {}  # folder → open file
+
+
+def _hold(folder):
+    """Keeps others from clearing a folder as long as this process lives."""
+    while folder not in _held:
+        os.makedirs(folder, exist_ok=True)
+        file = open(os.path.join(folder, "in_use"), "a")  # noqa: SIM115  (its lock lasts as long as it is open)
+        with contextlib.suppress(OSError):  # a file system without locks: nothing is cleared there
+            fcntl.flock(file, fcntl.LOCK_SH)
+        with contextlib.suppress(FileNotFoundError):  # cleared in between: once more
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(file.name)):
+                _held[folder] = file
+
+
+def clear_others(folder):
+    """Removes the caches beside `folder` that no process uses."""
+    for other in Path(folder).parent.glob(f"{FOLDER}*"):
+        if other.name != Path(folder).name:
+            with contextlib.suppress(OSError), open(other / "in_use", "a") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(other, ignore_errors=True)
 
 
 class _NotCached(Exception):

@@ -21,6 +21,11 @@ def needs_of(*inputs):
     return [not tensor.stop_gradient for tensor in inputs]
 
 
+def is_differentiable(*inputs):
+    """Whether backward can come. To be asked before `apply`: in a PyLayer's forward gradients are always off."""
+    return paddle.is_grad_enabled() and any(needs_of(*inputs))
+
+
 def wanted(needs, *gradients):
     return tuple(gradient if need else None for need, gradient in zip(needs, gradients, strict=True))
 
@@ -116,7 +121,8 @@ def add_norm_backward(form, d_out, inner, weight, norm_weight, normal, scales, d
 
 
 def feed_forward(x, weights, epsilon, dropout, training):
-    return FusedFeedForward.apply(x, *weights, epsilon, draw_dropout(dropout, training), paddle.is_grad_enabled())
+    dropout = draw_dropout(dropout, training)
+    return FusedFeedForward.apply(x, *weights, epsilon, dropout, is_differentiable(x, *weights))
 
 
 class FusedFeedForward(PyLayer):
@@ -136,7 +142,8 @@ class FusedFeedForward(PyLayer):
         else:
             form.loops.bias_gelu_in_place(array(inner), array(bias1))
         out, normal, scales = add_norm(inner, weight2, bias2, residual, norm_weight, norm_bias, epsilon, dropout)
-        ctx.save_for_backward(x, weight1, before, bias1, inner, weight2, norm_weight, normal, scales)
+        if differentiable:
+            ctx.save_for_backward(x, weight1, before, bias1, inner, weight2, norm_weight, normal, scales)
         return out.reshape(shape)
 
     @staticmethod

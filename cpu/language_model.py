@@ -8,7 +8,7 @@ import paddle
 from paddle.autograd import PyLayer
 
 from cpu import compiler
-from cpu.functions import needs_of, wanted
+from cpu.functions import is_differentiable, needs_of, wanted
 from cpu.loops import loops
 from cpu.operands import array, contiguous, precision, summed
 from cpu.products import matmul
@@ -21,7 +21,7 @@ def language_model(hidden, words, bias, labels, draws):
     found = array(labels)
     if not 0 <= found.min() <= found.max() < words.shape[0]:
         raise ValueError(f"labels from {found.min()} to {found.max()} for {words.shape[0]} words")
-    return FusedLanguageModel.apply(hidden, words, bias, labels, draws, paddle.is_grad_enabled())
+    return FusedLanguageModel.apply(hidden, words, bias, labels, draws, is_differentiable(hidden, words, bias))
 
 
 class FusedLanguageModel(PyLayer):

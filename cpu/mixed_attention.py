@@ -7,7 +7,7 @@ import numpy as np
 import paddle
 from paddle.autograd import PyLayer
 
-from cpu.functions import add_norm, add_norm_backward, needs_of, wanted
+from cpu.functions import add_norm, add_norm_backward, is_differentiable, needs_of, wanted
 from cpu.loops import loops
 from cpu.operands import AS_FLOAT32, array, draw_dropout, empty, partial_sums, precision, summed, token_rows
 from cpu.products import matmul, product, product_backward
@@ -15,7 +15,8 @@ from cpu.products import matmul, product, product_backward
 
 def mixed_attention(x, mask, real, weights, heads, epsilon, attention_dropout, dropout, training):
     dropouts = draw_dropout(attention_dropout, training), draw_dropout(dropout, training)
-    return FusedMixedAttention.apply(x, mask, real, *weights, heads, epsilon, *dropouts)
+    differentiable = is_differentiable(x, *weights)
+    return FusedMixedAttention.apply(x, mask, real, *weights, heads, epsilon, *dropouts, differentiable)
 
 
 class FusedMixedAttention(PyLayer):
@@ -25,7 +26,7 @@ class FusedMixedAttention(PyLayer):
     def forward(
         ctx, x, mask, real, query_weight, query_bias, key_weight, key_bias, value_weight, value_bias, conv_weight,
         conv_bias, depthwise, pointwise, span_bias, kernel_weight, kernel_bias, out_weight, out_bias, norm_weight,
-        norm_bias, heads, epsilon, attention_dropout, dropout,
+        norm_bias, heads, epsilon, attention_dropout, dropout, differentiable,
     ):  # fmt: skip
         ctx.needs = needs_of(
             x, query_weight, query_bias, key_weight, key_bias, value_weight, value_bias, conv_weight, conv_bias,
@@ -59,6 +60,8 @@ class FusedMixedAttention(PyLayer):
             array(projections), bias, array(span), array(span_bias), ones, np.float32(size**-0.5), array(query),
             array(key), array(value), array(both),
         )  # fmt: skip
+        if not differentiable:  # what is done with makes room for the rest
+            local = filtered = span = None
 
         # Span-based dynamic convolution into one half of `mixed`, self-attention into the other.
         mixed = empty(batch, length, 2 * heads, size)
@@ -66,6 +69,8 @@ class FusedMixedAttention(PyLayer):
         kernels = matmul(both, kernel_weight).reshape([batch, length, heads, -1])  # [B, L, H, K]
         loops.bias_softmax(array(kernels, len(rows), heads, taps), array(kernel_bias, heads, taps))
         loops.dynamic_conv(array(projections), array(kernels), array(mixed))
+        if not differentiable:
+            projections = kernels = both = None
         probabilities = matmul(query, key, transpose_b=True)  # [B, H, L, L]
         kept = probabilities
         if attention_dropout.threshold or form is not AS_FLOAT32:
@@ -74,14 +79,17 @@ class FusedMixedAttention(PyLayer):
         else:
             loops.softmax(array(probabilities), array(mask))
         loops.merge_heads(array(matmul(kept, value)), array(mixed))
+        if not differentiable:
+            query = key = value = probabilities = kept = None
 
         mixed, out_weight = form.operand(mixed.reshape([-1, 2 * width])), form.weight(out_weight)
         out, *norm = add_norm(mixed, out_weight, out_bias, residual, norm_weight, norm_bias, epsilon, dropout)
         ctx.dropouts = attention_dropout, dropout
-        ctx.save_for_backward(
-            rows, real, local, weight, projections, depthwise, filtered, pointwise, span, query, key, value, both,
-            kernels, kernel_weight, probabilities, kept, mixed, out_weight, norm_weight, *norm,
-        )  # fmt: skip
+        if differentiable:
+            ctx.save_for_backward(
+                rows, real, local, weight, projections, depthwise, filtered, pointwise, span, query, key, value, both,
+                kernels, kernel_weight, probabilities, kept, mixed, out_weight, norm_weight, *norm,
+            )  # fmt: skip
         return out.reshape(x.shape)
 
     @staticmethod

@@ -1,10 +1,12 @@
 """Matrix products in float32 and bfloat16 by the oneDNN library that Paddle's CPU wheel brings along.
 
 Paddle itself has no bfloat16 products on a CPU. This is the thinnest possible binding of oneDNN's C interface, version
-3 (uxlfoundation.github.io/oneDNN): one engine, one stream, and primitives that are made once for every shape. Products
-accumulate in float32 whatever goes in and comes out.
+3 (uxlfoundation.github.io/oneDNN): one engine, one stream, and a primitive for every shape, of which the KEPT that were
+used last are kept. Products accumulate in float32 whatever goes in and comes out.
 """
 
+import collections
+import contextlib
 import ctypes
 import functools
 import threading
@@ -17,6 +19,15 @@ _CPU, _IN_ORDER = 1, 1  # dnnl_engine_kind_t, dnnl_stream_flags_t
 _GELU = 0x31  # dnnl_alg_kind_t: dnnl_eltwise_gelu_erf, the exact one
 _SOURCE, _WEIGHTS, _BIAS, _DESTINATION = 1, 33, 41, 17  # arguments of a primitive's execution
 _Dims = c_int64 * 12  # DNNL_MAX_NDIMS
+KEPT = 48  # primitives of about 0.4 MB; one shape of a batch takes about 25 of them to train on, each 0.3 ms to make
+_DESTROYED_BY = {  # what makes a handle → what takes its memory back
+    "memory_desc_create_with_strides": "memory_desc_destroy",
+    "post_ops_create": "post_ops_destroy",
+    "primitive_attr_create": "primitive_attr_destroy",
+    "matmul_primitive_desc_create": "primitive_desc_destroy",
+    "memory_create": "memory_destroy",
+    "primitive_create": "primitive_destroy",
+}
 
 
 class _Version(ctypes.Structure):
@@ -55,6 +66,13 @@ class Matrix(NamedTuple):
         return self._replace(shape=(*batch, rows, columns), strides=(*steps, down, across))
 
 
+class _Primitive(NamedTuple):
+    handle: c_void_p
+    memories: list  # handles, one for each operand
+    arguments: ctypes.Array
+    owner: contextlib.ExitStack  # destroys all of it when it closes
+
+
 class OneDNN:
     """The library, loaded and checked. Raises OSError when it can't be used here."""
 
@@ -67,9 +85,11 @@ class OneDNN:
         self.version = f"{version.major}.{version.minor}.{version.patch}"
         if version.major != 3:
             raise OSError(f"oneDNN {self.version}; its interface is known for version 3")
-        self._engine = self._make("engine_create", _CPU, c_size_t(0))
-        self._stream = self._make("stream_create", self._engine, c_uint(_IN_ORDER))
-        self._primitives = {}
+        self._engine, self._stream = c_void_p(), c_void_p()  # as long as the process
+        self._call("engine_create", byref(self._engine), _CPU, c_size_t(0))
+        self._call("stream_create", byref(self._stream), self._engine, c_uint(_IN_ORDER))
+        self._call("set_primitive_cache_capacity", c_int(KEPT))  # oneDNN's own, which keeps what was destroyed
+        self._primitives = collections.OrderedDict()  # shapes → (primitive, …), the one used last at the end
         self._lock = threading.Lock()  # a primitive has memory of its own, so one thread at a time
 
     def matmul(self, a, b, out, bias=None, gelu=False):
@@ -84,39 +104,46 @@ class OneDNN:
         operands = (a, b, out) if bias is None else (a, b, out, bias)
         key = (*(operand[1:] for operand in operands), gelu)
         with self._lock:
-            if key not in self._primitives:
+            if key in self._primitives:
+                self._primitives.move_to_end(key)
+            else:
                 self._primitives[key] = self._matmul_primitive(operands, gelu)
-            primitive, memories, arguments = self._primitives[key]
+                if len(self._primitives) > KEPT:
+                    self._primitives.popitem(last=False)[1].owner.close()  # not running: all is done under the lock
+            primitive, memories, arguments, _ = self._primitives[key]
             for memory, operand in zip(memories, operands, strict=True):
                 self._call("memory_set_data_handle", memory, c_void_p(operand.address))
             self._call("primitive_execute", primitive, self._stream, len(operands), arguments)
             self._call("stream_wait", self._stream)
 
     def _matmul_primitive(self, operands, gelu):
-        descriptions = [
-            self._make("memory_desc_create_with_strides", len(shape), _Dims(*shape), kind, _Dims(*strides))
-            for _, kind, shape, strides in operands
-        ]
-        attributes = self._gelu() if gelu else None
-        a, b, out, *bias = descriptions
-        wanted = self._make(
-            "matmul_primitive_desc_create", self._engine, a, b, bias[0] if bias else None, out, attributes
-        )
-        memories = [self._make("memory_create", description, self._engine, None) for description in descriptions]
-        kinds = _SOURCE, _WEIGHTS, _DESTINATION, _BIAS
-        arguments = (_Argument * len(memories))(*zip(kinds, memories))  # noqa: B905  (without bias there are three)
-        return self._make("primitive_create", wanted), memories, arguments
+        with contextlib.ExitStack() as kept, contextlib.ExitStack() as passing:
+            descriptions = [
+                self._make(passing, "memory_desc_create_with_strides", len(shape), _Dims(*shape), kind, _Dims(*strides))
+                for _, kind, shape, strides in operands
+            ]
+            attributes = self._gelu(passing) if gelu else None
+            a, b, out, *bias = descriptions
+            bias = bias[0] if bias else None
+            wanted = self._make(
+                passing, "matmul_primitive_desc_create", self._engine, a, b, bias, out, attributes
+            )  # fmt: skip
+            memories = [self._make(kept, "memory_create", each, self._engine, None) for each in descriptions]
+            kinds = _SOURCE, _WEIGHTS, _DESTINATION, _BIAS
+            arguments = (_Argument * len(memories))(*zip(kinds, memories))  # noqa: B905  (without bias there are three)
+            return _Primitive(self._make(kept, "primitive_create", wanted), memories, arguments, kept.pop_all())
 
-    def _gelu(self):
-        operations, attributes = self._make("post_ops_create"), self._make("primitive_attr_create")
+    def _gelu(self, passing):
+        operations, attributes = self._make(passing, "post_ops_create"), self._make(passing, "primitive_attr_create")
         self._call("post_ops_append_eltwise", operations, _GELU, ctypes.c_float(0), ctypes.c_float(0))
         self._call("primitive_attr_set_post_ops", attributes, operations)
         return attributes
 
-    def _make(self, function, *arguments):
-        """Calls dnnl_<function>, which writes a handle to its first argument. (Handles live as long as the process.)"""
+    def _make(self, owner, function, *arguments):
+        """Calls dnnl_<function>, which writes a handle to its first argument. It lives until the ExitStack closes."""
         handle = c_void_p()
         self._call(function, byref(handle), *arguments)
+        owner.callback(self._call, _DESTROYED_BY[function], handle)
         return handle
 
     def _call(self, function, *arguments):

@@ -1,12 +1,15 @@
 """The matrix products between the compiled loops: float32 by Paddle's matrix library or oneDNN, bfloat16 by oneDNN.
 
-Results are float32, with float32 accumulation, unless asked for otherwise.
+Results are float32, with float32 accumulation, unless asked for otherwise. The two libraries round differently.
+CONVBERT_PRODUCTS=paddle or onednn in the environment forces one of them for float32; else a race decides, once in a
+process, or what a run that goes on was begun with.
 """
 
 import contextlib
 import ctypes
-import functools
+import logging
 import math
+import os
 import time
 from pathlib import Path
 
@@ -14,23 +17,71 @@ import paddle
 
 from cpu import onednn
 from cpu.onednn import BFLOAT16, FLOAT32, Matrix
+from files.errors import InputError
 
+logger = logging.getLogger("convbert")
+
+WAYS = "paddle", "onednn"
 TYPES = {paddle.float32: FLOAT32, paddle.bfloat16: BFLOAT16}
 MARGIN = 1.5  # times that oneDNN must be faster to get float32 products; on one thread the race is repeatable to 1 %
 TRIALS, TRIAL_SIZE = 40, 192  # products, each shorter than a scheduler's slice: under load too, some are undisturbed
 
 
-@functools.cache
-def float32_by_onednn():
-    """Whether float32 products go to oneDNN: where Paddle's own library is far slower, as an old MKL can be on AMD.
+_chosen = None  # of WAYS
 
-    The two round differently, so the answer must not change from run to run, nor with what else the machine does: the
-    race is on one thread, and not won by the one whose two threads happened to run at the same time.
+
+def choice():
+    """The library of float32 products in this process, of WAYS. Raises InputError: see forced."""
+    global _chosen
+    if _chosen is None:
+        _chosen = forced() or _faster()
+    return _chosen
+
+
+def choose(name):
+    """Takes the library that a run was begun with, unless the environment forces another one. Returns which it is now.
+
+    Warns where that is another one: the run's numbers change in their last bits. Raises InputError: see forced.
     """
+    global _chosen
+    _chosen, reason = name, None
+    if forced() not in (None, name):
+        _chosen, reason = forced(), "CONVBERT_PRODUCTS forces that"
+    elif name == "onednn" and (obstacle := _obstacle()):
+        _chosen, reason = "paddle", obstacle
+    if reason:
+        logger.warning("products by %s, until now by %s, which rounds differently (%s)", _chosen, name, reason)
+    return _chosen
+
+
+def forced():
+    """What CONVBERT_PRODUCTS forces, of WAYS; None: nothing. Raises InputError: that is unknown, or impossible here."""
+    wish = os.environ.get("CONVBERT_PRODUCTS", "auto")
+    if wish not in (*WAYS, "auto"):
+        raise InputError(f"CONVBERT_PRODUCTS={wish}: must be paddle, onednn or auto")
+    if wish == "onednn" and (obstacle := _obstacle()):
+        raise InputError(f"CONVBERT_PRODUCTS=onednn: {obstacle}")
+    return None if wish == "auto" else wish
+
+
+def _obstacle():
+    """Why oneDNN can't be used here; None if it can."""
     try:
-        library = onednn.load()
-    except OSError:
-        return False
+        onednn.load()
+    except OSError as error:
+        return str(error)
+    return None
+
+
+def _faster():
+    """oneDNN where Paddle's own library is far slower, as an old MKL can be on AMD.
+
+    The answer should not change from run to run, nor with what else the machine does: the race is on one thread, and
+    not won by the one whose two threads happened to run at the same time.
+    """
+    if _obstacle():
+        return "paddle"
+    library = onednn.load()
     a, b, out = paddle.ones([TRIAL_SIZE] * 2), paddle.ones([TRIAL_SIZE] * 2), paddle.empty([TRIAL_SIZE] * 2)
     ways = {"paddle": lambda: paddle.matmul(a, b), "onednn": lambda: library.matmul(*map(matrix, (a, b, out)))}
     shortest = dict.fromkeys(ways, math.inf)
@@ -40,7 +91,7 @@ def float32_by_onednn():
                 started = time.perf_counter()
                 multiply()
                 shortest[name] = min(shortest[name], time.perf_counter() - started)
-    return shortest["paddle"] > MARGIN * shortest["onednn"]
+    return "onednn" if shortest["paddle"] > MARGIN * shortest["onednn"] else "paddle"
 
 
 @contextlib.contextmanager
@@ -69,7 +120,7 @@ def matrix(tensor):
 
 
 def _by_paddle(operand):
-    return operand.dtype == paddle.float32 and not float32_by_onednn()
+    return operand.dtype == paddle.float32 and choice() == "paddle"
 
 
 def matmul(a, b, transpose_a=False, transpose_b=False, dtype="float32"):

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -66,13 +67,64 @@ def _sync(path):
         os.close(handle)
 
 
+_LEFT = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.(old|tmp)")
+
+
 def clear_leftovers(folder):
-    """Ends what kills left half done in `folder`: brings back what atomic_folder was replacing, removes the rest."""
-    for left in sorted(Path(folder).iterdir()):
-        match = re.fullmatch(r"\.(.+)\.[a-z0-9_]{8}\.(old|tmp)", left.name)
-        if match and match[2] == "old" and (left / match[1]).is_dir() and not (left.parent / match[1]).exists():
-            os.rename(left / match[1], left.parent / match[1])
-        if match and left.is_dir():
+    """Ends what kills left half done in `folder`: brings back what atomic_folder was replacing, removes the rest.
+
+    What a process that is alive makes there under a lock stays.
+    """
+    for name in sorted({match[1] for path in Path(folder).iterdir() if (match := _LEFT.fullmatch(path.name))}):
+        with locked(Path(folder) / name, wait=False):
+            pass
+
+
+@contextlib.contextmanager
+def locked(path, wait=True):
+    """Only one process at a time is in this block for `path`, which it finds without what killed ones left half done.
+
+    The lock, on `.NAME.lock` beside it, ends with the process, whatever ends that. Yields whether it was had, which it
+    always is if others are waited for.
+    """
+    import fcntl
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.parent / f".{path.name}.lock"
+    while True:
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not wait:
+                os.close(handle)
+                yield False
+                return
+            print(f"{path}: another process is making it; waiting", file=sys.stderr)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError:  # a file system without locks
+            break
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), lock.stat()):
+                break
+        os.close(handle)  # that of one who is done and has removed it
+    try:
+        _clear(path)
+        yield True
+    finally:
+        lock.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _clear(path):
+    for left in sorted(path.parent.iterdir()):
+        match = _LEFT.fullmatch(left.name)
+        if not match or match[1] != path.name:
+            continue
+        if match[2] == "old" and (left / path.name).is_dir() and not path.exists():
+            os.rename(left / path.name, path)
+        if left.is_dir():
             shutil.rmtree(left)
-        elif match:
+        else:
             left.unlink()

@@ -6,15 +6,43 @@ A pickle is a program. The unpicklers here know the few names that arrays and te
 
 import collections
 import io
+import math
+import os
 import pickle
+import pickletools
 import struct
 import zipfile
 
 import numpy as np
 
+STATES = ("state_dict", "model_state_dict", "model", "module")  # where training tools keep a model's weights
+
+
+def _state(content, kind):
+    """The weights, a dict of name → `kind`: all of a file, or what a training tool keeps beside other things."""
+    if not isinstance(content, dict):
+        raise pickle.UnpicklingError(f"it holds a {type(content).__name__}, not weights by their names")
+    for key in STATES:
+        if isinstance(content.get(key), dict) and any(isinstance(value, kind) for value in content[key].values()):
+            return content[key]
+    return content
+
 
 class _ArrayUnpickler(pickle.Unpickler):
     allowed = {}  # noqa: RUF012  (module, name) → what stands in for it
+
+    def __init__(self, file):
+        super().__init__(file)
+        self.file = file
+
+    def load(self):
+        start, puts = self.file.tell(), 0
+        for opcode, place, _ in pickletools.genops(self.file):
+            puts += "PUT" in opcode.name or opcode.name == "MEMOIZE"
+            if "PUT" in opcode.name and place > 100 * puts:  # Python makes room for that many objects at once
+                raise pickle.UnpicklingError(f"it numbers an object {place:,}; nothing was run")
+        self.file.seek(start)
+        return super().load()
 
     def find_class(self, module, name):
         if (module, name) in self.allowed:
@@ -56,7 +84,7 @@ def read_paddle(path):
 def read_paddle_weights(path):
     """Reads a `.pdparams` file: dict of name → numpy array, half precisions up-cast to float32."""
     weights = {}
-    for name, value in read_paddle(path).items():
+    for name, value in _state(read_paddle(path), np.ndarray).items():
         if name == "StructuredToParameterName@@":  # Paddle's own book-keeping
             continue
         if not isinstance(value, np.ndarray):
@@ -101,40 +129,101 @@ class _TorchUnpickler(_ArrayUnpickler):
         **{("torch", name): name for name in _STORAGES},
     }
 
+    def __init__(self, file):
+        super().__init__(file)
+        self.kinds = {}  # of every storage that it mentions
+
     def persistent_load(self, reference):
         _, kind, key, *_ = reference  # "storage", kind, key, device, number of elements
+        self.kinds[key] = kind
         return kind, key
 
 
 def read_torch_weights(path):
     """Reads a `pytorch_model.bin`: dict of name → numpy array, half precisions up-cast to float32."""
-    state, storage_bytes = (_read_zip if zipfile.is_zipfile(path) else _read_stream)(path)
-    weights = {}
+    tensors, storage_bytes = (_read_zip if zipfile.is_zipfile(path) else _read_stream)(path)
+    arrays, weights, left = {}, {}, 2 * os.path.getsize(path)
+    for name, tensor in tensors.items():
+        view = tensor.key, tensor.offset, tensor.shape, tensor.strides  # of tied weights it is the same
+        if view not in arrays:
+            left -= math.prod(tensor.shape) * np.dtype(_STORAGES[tensor.kind]).itemsize
+            if left < 0:
+                raise pickle.UnpicklingError("its tensors are larger than the file")
+            arrays[view] = tensor.to_array(storage_bytes(tensor.key))
+        weights[name] = arrays[view]
+    return weights
+
+
+def torch_names(path):
+    """The names in a `pytorch_model.bin`; of those written since PyTorch 1.6 nothing else is read."""
+    if not zipfile.is_zipfile(path):
+        with open(path, "rb") as file:
+            return list(_load_stream(file, skip=True)[0])
+    with zipfile.ZipFile(path) as archive:
+        members = _plain_members(archive, os.path.getsize(path))
+        return list(_tensors(_TorchUnpickler(io.BytesIO(archive.read(members["data.pkl"]))).load()))
+
+
+def require_whole_torch(file):
+    """Raises an error of some kind unless an open binary file ends as PyTorch's do."""
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            _plain_members(archive, os.fstat(file.fileno()).st_size)
+    else:
+        file.seek(0)
+        _load_stream(file, skip=True)
+
+
+def _tensors(content):
+    state = _state(content, _Tensor)
     for name, value in state.items():
         if not isinstance(value, _Tensor):
             raise pickle.UnpicklingError(f"{name} is a {type(value).__name__}, not a tensor")
-        weights[name] = value.to_array(storage_bytes(value.key))
-    return weights
+    return state
+
+
+def _plain_members(archive, size):
+    """Name below the archive's folder → member. Refuses what PyTorch does not write and what can be a bomb."""
+    members = {member.filename.partition("/")[2]: member for member in archive.infolist()}
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members.values()):
+        raise pickle.UnpicklingError("a member of its zip is compressed, which PyTorch's never are")
+    if len(members) < len(archive.infolist()) or sum(member.file_size for member in members.values()) > size:
+        raise pickle.UnpicklingError("the members of its zip are larger than the file")
+    return members
 
 
 def _read_zip(path):
     """The layout since PyTorch 1.6: a zip with the pickle and one member per storage."""
     with zipfile.ZipFile(path) as archive:
-        contents = {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
+        members = _plain_members(archive, os.path.getsize(path))
+        contents = {name: archive.read(member) for name, member in members.items()}
     if contents.get("byteorder", b"little") != b"little":
         raise pickle.UnpicklingError("its numbers are big-endian")
-    return _TorchUnpickler(io.BytesIO(contents["data.pkl"])).load(), lambda key: contents[f"data/{key}"]
+    return _tensors(_TorchUnpickler(io.BytesIO(contents["data.pkl"])).load()), lambda key: contents[f"data/{key}"]
 
 
 def _read_stream(path):
-    """The layout before PyTorch 1.6: magic number, version, machine, objects, storage keys, then each storage."""
     with open(path, "rb") as file:
-        if _TorchUnpickler(file).load() != 0x1950A86A20F9469CFC6C:
-            raise pickle.UnpicklingError("it does not start as PyTorch's files do")
-        _version, _machine, state, keys = (_TorchUnpickler(file).load() for _ in range(4))
-        itemsize = {t.key: np.dtype(_STORAGES[t.kind]).itemsize for t in state.values() if isinstance(t, _Tensor)}
-        storages = {}
-        for key in keys:
-            (numel,) = struct.unpack("<q", file.read(8))
-            storages[key] = file.read(numel * itemsize[key])
-    return state, storages.__getitem__
+        tensors, storages = _load_stream(file)
+    return tensors, storages.__getitem__
+
+
+def _load_stream(file, skip=False):
+    """The layout before PyTorch 1.6: magic number, version, machine, objects, storage keys, then each storage.
+
+    skip: leave the storages unread.
+    """
+    size = os.fstat(file.fileno()).st_size
+    if _TorchUnpickler(file).load() != 0x1950A86A20F9469CFC6C:
+        raise pickle.UnpicklingError("it does not start as PyTorch's files do")
+    unpicklers = [_TorchUnpickler(file) for _ in range(4)]
+    _version, _machine, content, keys = (unpickler.load() for unpickler in unpicklers)
+    kinds = unpicklers[2].kinds
+    storages = {}
+    for key in keys:
+        (numel,) = struct.unpack("<q", file.read(8))
+        length = numel * np.dtype(_STORAGES[kinds[key]]).itemsize
+        if not 0 <= length <= size - file.tell():
+            raise pickle.UnpicklingError("a storage reaches beyond the end of the file")
+        storages[key] = file.seek(length, os.SEEK_CUR) if skip else file.read(length)
+    return _tensors(content), storages

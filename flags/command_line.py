@@ -21,10 +21,22 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """argparse with defaults in the help, no abbreviations, and one line instead of a screen for a wrong flag."""
+    """argparse with defaults in the help, no abbreviations, and one line instead of a screen for a wrong flag.
 
-    def __init__(self, description):
+    texts: arguments are texts, which may begin with a dash; what looks like a misspelt flag is still refused.
+    """
+
+    def __init__(self, description, texts=False):
         super().__init__(description=description, allow_abbrev=False, formatter_class=_HelpFormatter)
+        self._texts = texts
+
+    def _parse_optional(self, arg_string):
+        known = arg_string.partition("=")[0] in self._option_string_actions
+        if self._texts and arg_string.startswith("-") and not known:
+            if re.fullmatch(r"--[A-Za-z][\w-]*(=.*)?", arg_string, re.DOTALL):
+                self.error(f"unknown flag {arg_string}; if it is a text, write -- before the texts")
+            return None  # what argparse calls a positional argument
+        return super()._parse_optional(arg_string)
 
     def error(self, message):
         message = re.sub(r"^argument (--\w+)\S*: must", r"\1 must", message)  # what the types below say
@@ -71,11 +83,36 @@ def within(interval):
     return parse
 
 
+def is_picture(path):
+    """Whether a picture can be drawn into a file of this name."""
+    return path.lower().endswith((".png", ".svg"))
+
+
+def add_overwrite(group):
+    group.add_argument("--overwrite", action=FLAG, default=False, help="replace files that are there already")
+
+
+def require_new(overwrite, **files):
+    """Raises InputError where a file can't be written or, without `overwrite`, is there; flag's name → path or None."""
+    for flag, path in files.items():
+        if path is None:
+            continue
+        if os.path.lexists(path):
+            if not os.path.isfile(path):
+                raise InputError(f"--{flag} {path}: is there, and no file; take another name")
+            if not overwrite:
+                raise InputError(f"--{flag} {path}: is there already; add --overwrite, or take another name")
+        if not os.path.isdir(os.path.dirname(path) or "."):
+            raise InputError(f"--{flag} {path}: its folder does not exist; make it first")
+
+
 def script(main):
     """Decorates a script's `main(argv=None)`: bad input and what the system refuses become one line and status 2."""
 
     @functools.wraps(main)
     def guarded(argv=None):
+        if sys.platform == "win32":
+            import runtime  # noqa: F401  (which says what to do there, and ends the process)
         try:
             return main(argv) or 0
         except InputError as error:

@@ -1,10 +1,12 @@
 """Flags of every script that computes: what it computes in, on which device, and how texts become batches."""
 
-from flags.command_line import at_least
+from flags.command_line import FLAG, at_least
+
+AS_TRAINED = "longer texts are cut to this many tokens; left out: to as many as in training, else the model's positions"
 
 
-def add_length(group, smallest=3, help="longer texts are cut to this many tokens"):
-    group.add_argument("--max_seq_length", type=at_least(smallest), default=128, help=help)
+def add_length(group, smallest=3, default=128, help="longer texts are cut to this many tokens"):
+    group.add_argument("--max_seq_length", type=at_least(smallest), default=default, help=help)
 
 
 def add_precision(group):
@@ -16,9 +18,14 @@ def add_device(parser):
     parser.add_argument("--device", help="gpu, gpu:1, cpu or xpu; left out, gpu where there is one, else cpu")
 
 
-def add_inference(parser):
+def add_inference(parser, split_special_tokens=None):
     """All that a script needs to answer texts with a fine-tuned model."""
-    add_length(parser)
+    add_length(parser, default=None, help=AS_TRAINED)
+    parser.add_argument(
+        "--split_special_tokens", action=FLAG, default=split_special_tokens,
+        help="[SEP], [MASK] and the like in a text are words like any, not the model's tokens"
+        + ("" if split_special_tokens else "; left out: as the folder says"),
+    )  # fmt: skip
     parser.add_argument("--batch_size", type=at_least(1), default=32, help="texts that are computed together")
     add_precision(parser)
     add_device(parser)

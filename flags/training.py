@@ -4,8 +4,21 @@ Every function adds flags to a parser and returns their group, for the script's 
 says by the flag's name: `add_training(parser, num_train_epochs=dict(default=4))`.
 """
 
+import argparse
+
 from flags.command_line import FLAG, at_least, from_zero, within
 from flags.computing import add_device, add_precision
+
+
+def _steps(text):
+    """The type of --max_steps."""
+    value = int(text)
+    if value < 1 and value != -1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, or -1 for all of --num_train_epochs, not {value}")
+    return value
+
+
+_steps.__name__ = "int"
 
 
 class _Group:
@@ -27,7 +40,10 @@ def add_model(parser, model_types, **own):
     flag("--model_type", default="convbert", choices=model_types, type=str.lower, help="architecture")
     flag("--model_name_or_path", "--model_name", default="convbert-small", help="a name or a checkpoint folder")
     flag("--vocab_file", help="vocabulary; left out, the model's own")
-    flag("--do_lower_case", action=FLAG, default=True, help="lower-case texts, with --vocab_file")
+    stored = "left out: as stored with the vocabulary, else"
+    flag("--do_lower_case", action=FLAG, help=f"lower-case texts; {stored} yes")
+    flag("--strip_accents", action=FLAG, help=f"remove accents; {stored} as --do_lower_case")
+    flag("--tokenize_chinese_chars", action=FLAG, help=f"make each Chinese character a word; {stored} yes")
     flag("--mask_conv_padding", action=FLAG, help="convolutions do not see padding; left out, as the model says")
     return flag.end()
 
@@ -41,7 +57,7 @@ def add_training(parser, **own):
         help="how it falls after warm-up",
     )  # fmt: skip
     flag("--num_train_epochs", type=at_least(1), default=3, help="passes over the training data")
-    flag("--max_steps", type=int, default=-1, help="steps in all; overrides --num_train_epochs")
+    flag("--max_steps", type=_steps, default=-1, help="steps in all; overrides --num_train_epochs; -1: does not")
     flag("--warmup_steps", type=at_least(0), default=0, help="steps that warm up; overrides the share")
     flag("--weight_decay", type=from_zero, default=0.0, help="decay of all but biases and norms")
     flag("--adam_epsilon", type=from_zero, default=1e-6, help="epsilon of AdamW")
@@ -71,8 +87,10 @@ def add_output(parser, **own):
     flag = _Group(parser.add_argument_group("output"), own)
     flag("--output_dir", required=True, help="folder for model and results")
     flag("--logging_steps", type=at_least(1), default=100, help="steps between log lines")
-    flag("--save_steps", type=at_least(1), default=100, help="steps between evaluations, each of which saves")
-    flag("--keep_checkpoints", type=at_least(0), default=0, help="how many checkpoint-STEP/ to keep")
+    flag("--save_steps", type=at_least(1), default=100, help="steps between savings of output_dir/last")
+    flag("--save_minutes", type=from_zero, default=15.0, help="minutes after which that is saved anyway; 0: never")
+    flag("--eval_steps", type=at_least(1), help="steps between evaluations; left out, --save_steps")
+    flag("--keep_checkpoints", type=at_least(0), default=0, help="how many checkpoint-STEP/ of --save_steps to keep")
     flag("--visualdl_dir", help="folder for VisualDL's log")
     flag("--resume", action=FLAG, default=False, help="go on from output_dir/last")
     flag("--verbose", action=FLAG, default=False, help="say why the process is set up as it is")

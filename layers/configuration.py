@@ -1,7 +1,9 @@
 """ConvBERT's configuration: the published sizes, what fits together, and config.json."""
 
 import dataclasses
+import json
 import os
+import re
 from pathlib import Path
 
 from files.errors import InputError
@@ -32,6 +34,12 @@ PRESETS = {  # differences from ConvBertConfig's defaults, which are convbert-ba
 }  # fmt: skip
 
 
+def model_type_of(content):
+    """The model_type in the content of a config.json; "convbert" where there is none, or it is spelled otherwise."""
+    named = str(content.get("model_type") or "convbert")
+    return "convbert" if re.sub(r"[\W_]", "", named).lower() == "convbert" else named
+
+
 @dataclasses.dataclass
 class ConvBertConfig:
     """Everything that decides a model's shape and arithmetic. Raises InputError when the values don't fit together."""
@@ -56,6 +64,7 @@ class ConvBertConfig:
     pad_token_id: int = 0
     num_labels: int = 2  # 1 means regression
     label_names: list | None = None  # index → word; None: LABEL_0, LABEL_1, …
+    data_columns: dict | None = None  # of the table it was trained on: {"text": [one or two], "label": …}
     problem_type: str | None = None  # of the labels, one of PROBLEM_TYPES; None: told by num_labels and their shape
     classifier: str = "mlp"  # of sequence classification: mlp (H's), linear (T's), pooled_mlp (P's)
     mask_conv_padding: bool = False
@@ -84,6 +93,8 @@ class ConvBertConfig:
         require(self.hidden_act in ACTIVATIONS, f"hidden_act {self.hidden_act!r} is none of {', '.join(ACTIVATIONS)}")
         require(self.classifier in ("mlp", "linear", "pooled_mlp"), f"classifier {self.classifier!r} is unknown")
         require(self.problem_type in (None, *PROBLEM_TYPES), f"problem_type {self.problem_type!r} is unknown")
+        if self.label_names is not None:
+            self.label_names = [str(name) for name in self.label_names]
         names = self.label_names
         require(not names or len(names) == self.num_labels, f"{self.num_labels} labels but the names {names}")
 
@@ -109,10 +120,8 @@ class ConvBertConfig:
         values = {key: value for key, value in content.items() if key in known}
         if content.get("pool_act", "tanh") != "tanh":
             raise InputError(f"config.json: pool_act {content['pool_act']!r}; this project's pooler has tanh")
-        labels = content.get("id2label") or {}
-        if labels:
-            values["num_labels"] = len(labels)
-            names = [labels[key] for key in sorted(labels, key=int)]
+        if names := label_names(content):
+            values["num_labels"] = len(names)
             values["label_names"] = None if names == _default_labels(len(names)) else names
         if "num_labels" in changes:
             values.pop("label_names", None)
@@ -124,8 +133,8 @@ class ConvBertConfig:
         if not os.path.isdir(source):
             return cls.from_preset(source, **changes)
         content = read_json(Path(source) / "config.json")
-        if content.get("model_type", "convbert") != "convbert":
-            raise InputError(f"{source}/config.json: a {content['model_type']} model, not a ConvBERT")
+        if (model_type := model_type_of(content)) != "convbert":
+            raise InputError(f"{source}/config.json: a {model_type} model, not a ConvBERT")
         return cls.from_dict(content, **changes)
 
     @staticmethod
@@ -159,7 +168,31 @@ class ConvBertConfig:
         names = content.pop("label_names") or _default_labels(self.num_labels)
         content["id2label"] = {str(index): name for index, name in enumerate(names)}
         content["label2id"] = {name: index for index, name in enumerate(names)}
+        if self.data_columns is None:
+            del content["data_columns"]
         return {"model_type": "convbert", **content}
+
+
+def label_names(content):
+    """The labels that a config.json names, in order, as text; [] if it names none. Raises InputError.
+
+    They stand in id2label, an object or a list, or only in label2id; names may be numbers, true or false.
+    """
+    named = content.get("id2label") or {}
+    if isinstance(named, list):
+        named = dict(enumerate(named))
+    elif not named and isinstance(content.get("label2id"), dict):
+        named = {index: name for name, index in content["label2id"].items()}
+    try:
+        names = [name for _, name in sorted((int(index), name) for index, name in named.items())]
+    except (AttributeError, TypeError, ValueError):
+        raise InputError(f"config.json: id2label is {json.dumps(named)[:80]}, not names by number") from None
+    if wrong := [name for name in names if not isinstance(name, (str, int, float))]:
+        raise InputError(f"config.json: id2label names a label {json.dumps(wrong[0])[:80]}; a name is text")
+    names = [str(name) for name in names]
+    if len(set(names)) < len(names):
+        raise InputError(f"config.json: two labels have the same name ({', '.join(names)[:80]})")
+    return names
 
 
 def _default_labels(count):

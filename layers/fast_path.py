@@ -12,7 +12,7 @@ import os
 
 import paddle
 
-from cpu import onednn
+from cpu import onednn, products
 from cpu.machine import has_bfloat16
 from files.errors import InputError
 
@@ -40,7 +40,11 @@ def kernels_wanted():
 
 @functools.cache
 def compiled():
-    """The package `cpu` with its loops compiled; None, and one warning, where it can't be used."""
+    """The package `cpu` with its loops compiled; None, and one warning, where it can't be used.
+
+    Raises InputError: CONVBERT_PRODUCTS is none of its values.
+    """
+    products.forced()
     try:
         import cpu.functions
         import cpu.language_model
@@ -55,6 +59,11 @@ def compiled():
 def loaded():
     """Whether this process has computed, or could at once compute, with compiled loops."""
     return bool(compiled.cache_info().currsize and compiled())
+
+
+def product_library():
+    """The library of float32 products beside compiled loops, of products.WAYS; None where none are loaded."""
+    return products.choice() if loaded() else None
 
 
 @contextlib.contextmanager

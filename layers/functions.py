@@ -5,6 +5,7 @@ Dropout follows `training`; everything is differentiable in every floating input
 run time, so that they also work under `paddle.jit.to_static` with any batch and length.
 """
 
+import functools
 from typing import NamedTuple
 
 import paddle
@@ -18,6 +19,21 @@ ACTIVATIONS = {
     "relu": F.relu,
     "silu": F.silu,
 }
+
+
+def in_float32(function):
+    """Decorates a loss of (logits, …): its sums are float32 where logits are of 16 bits, or --amp would make them so.
+
+    float16 ends at 65,504: a mean over more tokens would be 0, or infinite.
+    """
+
+    @functools.wraps(function)
+    def wide(logits, *others):
+        with paddle.amp.auto_cast(enable=False):
+            half = logits.dtype in (paddle.float16, paddle.bfloat16)
+            return function(logits.astype("float32") if half else logits, *others)
+
+    return wide
 
 
 def embed(ids, weight, pad_id):
@@ -113,11 +129,17 @@ def language_model(hidden, words, bias, labels, draws):
     if on_fast_path(hidden, words, bias):
         return compiled().language_model.language_model(hidden, words, bias, labels, draws)
     logits = paddle.matmul(hidden, words, transpose_y=True) + bias
-    losses = F.cross_entropy(logits, labels.unsqueeze(-1), reduction="none")
+    loss = _mean_word_loss(logits, labels)
     with paddle.no_grad():
         reached = F.softmax(logits.astype("float32"), axis=-1).cumsum(-1) <= draws.unsqueeze(-1)
         drawn = reached.astype("int64").sum(-1).clip(max=words.shape[0] - 1)
-    return losses.sum() / max(1, losses.shape[0]), logits.argmax(-1), drawn
+    return loss, logits.argmax(-1), drawn
+
+
+@in_float32
+def _mean_word_loss(logits, labels):
+    losses = F.cross_entropy(logits, labels.unsqueeze(-1), reduction="none")
+    return losses.sum() / max(1, losses.shape[0])
 
 
 MASKED = -1e4  # added to a score: exp() of it is 0 in float32, and it still fits into float16
@@ -136,6 +158,7 @@ def additive_mask(mask, dtype):
     return mask.unsqueeze(1) if mask.ndim == 3 else mask
 
 
+@in_float32
 def cross_entropy(logits, labels):
     """Mean cross entropy of logits [..., N] and int labels [...]; labels of -100 don't count.
 
@@ -143,3 +166,23 @@ def cross_entropy(logits, labels):
     """
     losses = F.cross_entropy(logits, labels.unsqueeze(-1), reduction="none").squeeze(-1)
     return losses.sum() / (labels != -100).astype(losses.dtype).sum().clip(min=1.0)
+
+
+@in_float32
+def squared_error(predicted, labels):
+    """Mean of squared differences of numbers, whatever the labels' type."""
+    return F.mse_loss(predicted, labels.astype(predicted.dtype))
+
+
+@in_float32
+def independent_cross_entropy(logits, labels):
+    """Mean cross entropy of yes/no labels, each by itself: [...]; labels of -100 don't count."""
+    counts = (labels != -100).astype(logits.dtype)
+    losses = F.binary_cross_entropy_with_logits(logits, labels.astype(logits.dtype) * counts, reduction="none")
+    return (losses * counts).sum() / counts.sum().clip(min=1.0)
+
+
+@in_float32
+def multi_label_cross_entropy(logits, labels):
+    """Mean cross entropy of yes/no labels [B, C], which may lie between 0 and 1."""
+    return F.binary_cross_entropy_with_logits(logits, labels.astype(logits.dtype))

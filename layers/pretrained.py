@@ -12,7 +12,7 @@ from paddle import nn
 from files.downloads import shipped, zoo_file
 from files.errors import InputError
 from files.json_files import read_json, write_json
-from files.weights import is_hugging_face, read_weights, write_safetensors
+from files.weights import is_hugging_face, read_weights, release_memory, write_safetensors
 from layers.configuration import ConvBertConfig
 from layers.dense import truncated_normal
 
@@ -48,13 +48,14 @@ class ConvBertPretrainedModel(nn.Layer):
         left over; anything else missing, left over or of another shape raises InputError.
         """
         source = shipped(source)
-        folder = os.path.isdir(source)
-        weights = read_weights(source if folder else zoo_file(source, "model_state.pdparams"))
+        weights = read_weights(source if os.path.isdir(source) else zoo_file(source, "model_state.pdparams"))
         weights = _canonical_names(weights, cls.checkpoint_part, source)
         if any(name.startswith("convbert.pooler.") for name in weights):
             changes.setdefault("classifier", "pooled_mlp")
         model = cls(*cls.read_configs(source, changes))
         model.load_weights(weights, source, new_head, whole)
+        del weights
+        release_memory()
         return model
 
     @classmethod
@@ -92,13 +93,13 @@ class ConvBertPretrainedModel(nn.Layer):
         tied = {}
         for name in wanted & weights.keys():
             first = tied.setdefault(id(own[name]), name)
-            if not np.array_equal(weights[first], weights[name]):
+            if first != name and not np.array_equal(weights[first], weights[name]):
                 problems.append(f"{name} differs from {first}, with which it is one here")
         if problems:
             more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
             raise InputError(f"{source}: does not fit {type(self).__name__}: {'; '.join(problems[:3])}{more}")
         for name in wanted:
-            own[name].set_value(weights[name].astype(own[name].numpy().dtype))
+            own[name].set_value(weights[name].astype(str(own[name].dtype).removeprefix("paddle."), copy=False))
         if new:
             logger.warning("%s: starting anew: %s", source, ", ".join(sorted(new)))
         if unused := {_head_of(name) for name in weights if name not in wanted}:

@@ -1,11 +1,13 @@
 """What is pre-trained: a generator and a discriminator, or a masked language model, new or from a folder."""
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 from files.errors import InputError
 from files.json_files import read_json
+from files.weights import read_names
 from layers.configuration import ConvBertConfig
 from modeling import ConvBertDiscriminator, ConvBertForPretraining, ConvBertGenerator
 
@@ -37,6 +39,7 @@ def build_model(source, tokenizer, weights, mlm_only=False, generator_size=None,
             return ConvBertGenerator(config)
         return ConvBertForPretraining(config, generator_config(config, generator_size))
 
+    _say_new_heads(source, "generator" if mlm_only else "discriminator")
     if mlm_only:
         model = ConvBertGenerator.from_pretrained(source, **changes)
     else:
@@ -44,6 +47,7 @@ def build_model(source, tokenizer, weights, mlm_only=False, generator_size=None,
         config = discriminator.config
         stored = find_generator(source)
         if stored and (generator_size is None or stored == Path(source).resolve()):
+            _say_new_heads(stored, "generator")
             generator = ConvBertGenerator.from_pretrained(stored, **changes)
         else:
             print(f"{source}: no generator there; a new one starts at random", file=sys.stderr)
@@ -54,16 +58,31 @@ def build_model(source, tokenizer, weights, mlm_only=False, generator_size=None,
     return model
 
 
+def _say_new_heads(folder, part):
+    """Says so where the encoder in a folder comes without the head that `part` has."""
+    if not any(f"{part}_predictions." in name for name in read_names(folder)):
+        print(f"{folder}: no {part}'s head there; a new one starts at random", file=sys.stderr)
+
+
+def size_of(config):
+    """The published size that a configuration has, and True; if it is another one, the nearest by width, and False."""
+    for name in PUBLISHED:
+        if _sizes(config) == _sizes(ConvBertConfig.from_preset(name)):
+            return name, True
+    widths = {name: ConvBertConfig.from_preset(name).hidden_size for name in PUBLISHED}
+    return min(PUBLISHED, key=lambda name: abs(widths[name] - config.hidden_size)), False
+
+
+def _sizes(config):
+    return {name: getattr(config, name) for name in SIZES}
+
+
 def generator_config(config, size):
     """A generator for a discriminator: its published one, or one whose width and heads are `size` of it."""
-
-    def sizes(config):
-        return {name: getattr(config, name) for name in SIZES}
-
-    for name in PUBLISHED:
-        if size is None and sizes(config) == sizes(ConvBertConfig.from_preset(name)):
-            published = sizes(ConvBertConfig.from_preset(f"{name}-generator"))
-            return replace(config, **published, num_labels=2, label_names=None)
+    name, published = size_of(config)
+    if size is None and published:
+        sizes = _sizes(ConvBertConfig.from_preset(f"{name}-generator"))
+        return replace(config, **sizes, num_labels=2, label_names=None)
     size = size or 0.25
     heads = max(1, int(config.num_attention_heads * size))
     width = max(1, round(config.hidden_size * size / heads)) * heads
@@ -75,8 +94,11 @@ def generator_config(config, size):
 
 def find_generator(source):
     """The folder of the generator that belongs to the discriminator in a folder; None if it isn't there."""
-    source = Path(source).resolve()
+    source = Path(source)
     if "generator_config" in read_json(source / "config.json"):
-        return source  # both in one
-    found = source.parent / "generator" if source.name == "discriminator" else source / "generator"
-    return found if (found / "config.json").is_file() else None
+        return source.resolve()  # both in one
+    for place in (source.resolve(), Path(os.path.abspath(source))):  # of a link: where it leads, or where it lies
+        found = place.parent / "generator" if place.name == "discriminator" else place / "generator"
+        if (found / "config.json").is_file():
+            return found.resolve()
+    return None

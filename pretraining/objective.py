@@ -73,9 +73,10 @@ class Objective:
         counts = processes * bool(len(rows))
         of_masked = float(len(where) / max(1, (batch.labels != -100).sum()))
         of_real = float(real.sum() / (batch.input_ids != self.vocabulary.pad_id).sum())
-        loss = (self.gen_weight * of_masked * counts) * gen_loss
-        if not self.words_only:
-            loss = loss + (self.disc_weight * of_real * counts) * disc_loss
+        with paddle.amp.auto_cast(enable=False):  # a sum of losses in float32, too
+            loss = (self.gen_weight * of_masked * counts) * gen_loss
+            if not self.words_only:
+                loss = loss + (self.disc_weight * of_real * counts) * disc_loss
         return loss, np.array(sums, np.float64) * bool(len(rows))
 
     @staticmethod

@@ -13,7 +13,8 @@ import zlib
 import numpy as np
 from tqdm import tqdm
 
-from files.atomic import atomic_file
+from files.atomic import atomic_file, locked
+from files.errors import InputError
 
 # ------------------------------------------------------------------------------------------------------------- segments
 
@@ -57,13 +58,23 @@ class Segments:
         length: tokens of an example, [CLS] and [SEP] included.
         held_out: share of the documents that validation gets.
         validation: whether these are the examples of that share, or the others.
+        make: whether this process makes them where they are not there yet; else they must be.
+
+    Raises:
+        InputError: they are not there, or damaged.
     """
 
-    def __init__(self, store, tokenizer, length, held_out, validation):
-        paths = [store.folder / f"segments-{length}-{held_out:g}-{kind}.bin" for kind in ("train", "validation")]
-        if not all(path.exists() for path in paths):
-            _write_segments(store, length, held_out, *paths)
+    def __init__(self, store, tokenizer, length, held_out, validation, make=True):
+        paths = [store.folder / f"segments-{length}-{held_out!r}-{kind}.bin" for kind in ("train", "validation")]
+        if make and not all(path.exists() for path in paths):
+            with locked(paths[0]), locked(paths[1]):
+                if not all(path.exists() for path in paths):
+                    _write_segments(store, length, held_out, *paths)
+        if not paths[validation].exists():
+            raise InputError(f"{paths[validation]}: not seen by this process; its folder must be shared by all of them")
         size = os.path.getsize(paths[validation])
+        if size % 24:
+            raise InputError(f"{paths[validation]}: damaged ({size:,} bytes); remove it to have it made anew")
         shape = size // 24, 3
         self._index = np.memmap(paths[validation], np.int64, "r", shape=shape) if size else np.empty([0, 3], np.int64)
         self._tokens, self._ids = store.tokens, (tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id)

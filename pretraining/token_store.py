@@ -3,10 +3,13 @@
 What a run needs of it in memory does not grow with the text.
 """
 
+import contextlib
+import glob
 import hashlib
 import itertools
 import json
 import sys
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -14,16 +17,19 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from files.atomic import atomic_folder
+from files.atomic import atomic_folder, clear_leftovers, locked
 from files.errors import InputError
 from files.json_files import read_json, write_json
-from text.corpus import Lines, find_files, paragraphs
+from text.corpus import Lines, Reading, find_files, left_out, paragraphs, reading_of
 
 SENTENCE_ENDS = (".", "!", "?", "。", "！", "？", "…")
 CLOSERS = ('"', "'", ")", "]", "”", "’", "」", "』", "）", "》")  # that belong to the sentence before them
+SPLIT = True  # "[SEP]" in a text is split as any text, as in the original
 LONGEST_SENTENCE = 128  # tokens after which one is cut
 BATCH_CHARACTERS = 2**20  # of text that are tokenised at a time
-FORMAT = 1  # of the store; a change makes old ones stale
+LONG_DOCUMENT = 10**6  # tokens; one of more is seldom meant
+SHOWN = 10  # files that are named one by one
+FORMAT = 2  # of the store; a change makes old ones stale
 
 
 class TokenStore(NamedTuple):
@@ -34,42 +40,147 @@ class TokenStore(NamedTuple):
 
     @classmethod
     def open(cls, folder):
-        kind = read_json(folder / "store.json")["dtype"]
-        parts = (("tokens", kind), ("sentences", "int64"), ("documents", "int64"))
-        return cls(folder, *(np.memmap(folder / f"{name}.bin", dtype, "r") for name, dtype in parts))
+        """What prepare has made in `folder`, perhaps in another process. Raises InputError if it isn't all there."""
+        folder = Path(folder)
+        if not (folder / "store.json").is_file():
+            raise InputError(
+                f"{folder}: no store of tokens is seen here by this process; --data_store or --output_dir must lie "
+                "where all processes see it"
+            )
+        facts = read_json(folder / "store.json")
+        parts = []
+        for name, dtype, more in (("tokens", facts["dtype"], 0), ("sentences", "int64", 1), ("documents", "int64", 1)):
+            path, size = folder / f"{name}.bin", (facts[name] + more) * np.dtype(dtype).itemsize
+            found = path.stat().st_size if path.is_file() else 0
+            if found != size:
+                raise InputError(f"{path}: {found:,} bytes where {size:,} belong; remove {folder} to make it anew")
+            parts.append(np.memmap(path, dtype, "r"))
+        return cls(folder, *parts)
 
 
-def prepare(inputs, tokenizer, folder):
+def prepare(inputs, tokenizer, folder, documents="auto", without=()):
     """The TokenStore of some files: the one in `folder` if it was made of the same, else a new one in its place.
+
+    What was read, and how, is printed when it is made. If another process is just making it, this waits.
 
     Args:
         inputs: as for find_files.
         tokenizer: ConvBertTokenizer.
+        documents: one of corpus.DOCUMENTS: what a document is in plain text.
+        without: paths in folders of texts that hold none.
+
+    Raises:
+        InputError: a file can't be read, there is no text, or `folder` holds something else than a store.
     """
-    folder, files = Path(folder), find_files(inputs)
+    folder, without = Path(folder), [*without, folder]
+    files = find_files(inputs, without)
     made_of = dict(
         format=FORMAT,
         files=[[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in files],
         vocabulary=hashlib.sha256(json.dumps(sorted(tokenizer.get_vocab().items())).encode()).hexdigest(),
-        switches=[tokenizer.do_lower_case, tokenizer.strip_accents, tokenizer.tokenize_chinese_chars],
+        switches=[tokenizer.do_lower_case, tokenizer.strip_accents, tokenizer.tokenize_chinese_chars, SPLIT],
         dtype="uint16" if len(tokenizer) <= 2**16 else "int32",
+        documents=documents,
     )
-    if (folder / "store.json").is_file() and read_json(folder / "store.json").get("made_of") == made_of:
+    place = folder.resolve()  # of a link, where it leads
+    if _made_of(place) == made_of:
+        clear_killed(folder)
         return TokenStore.open(folder)
-    with atomic_folder(folder) as new:
-        counts = _write_store(new, files, tokenizer, made_of["dtype"])
-        write_json(new / "store.json", dict(made_of=made_of, dtype=made_of["dtype"], **counts))
-    print(
-        f"{folder}: {counts['documents']:,} documents, {counts['sentences']:,} sentences, {counts['tokens']:,} tokens",
-        file=sys.stderr,
-    )
+    with locked(place):
+        if _made_of(place) != made_of:
+            _require_store(place, folder)
+            readings = [reading_of(path, documents) for path in files]
+            with atomic_folder(place) as new:
+                kinds = [reading.kind for reading in readings]
+                counts, found = _write_store(new, files, kinds, tokenizer, made_of["dtype"])
+                facts = dict(**counts, read_as=[*zip(kinds, found, strict=True)])  # of each file
+                write_json(new / "store.json", dict(made_of=made_of, dtype=made_of["dtype"], **facts))
+            _say(TokenStore.open(folder), files, readings, found, left_out(inputs, files, without))
     return TokenStore.open(folder)
 
 
-def _write_store(folder, files, tokenizer, dtype):
-    """While one batch of text is tokenised, by all threads, the one before is written. Returns how many of what."""
+def clear_killed(folder):
+    """Removes what killed processes have left of a store, in it and beside it; that of one that is alive stays."""
+    place = Path(folder).resolve()
+    with contextlib.suppress(OSError):  # one that others have made for all to read
+        if any(place.parent.glob(f".{glob.escape(place.name)}.*")):
+            with locked(place, wait=False):
+                pass
+        if (place / "store.json").is_file():
+            clear_leftovers(place)
+
+
+def facts_of(folder):
+    """How much is in the store in a folder, and how many files were read in which way."""
+    content = read_json(Path(folder) / "store.json")
+    kinds = dict(Counter(kind for kind, _ in content["read_as"]))
+    return {name: content[name] for name in ("documents", "sentences", "tokens")} | {"files_read_as": kinds}
+
+
+def _made_of(folder):
+    """What the store in a folder says that it was made of; None without one, or one that is damaged."""
+    try:
+        return read_json(folder / "store.json").get("made_of")
+    except (InputError, OSError, AttributeError):
+        return None
+
+
+def _require_store(folder, name):
+    """Raises InputError where a new store would replace anything but an old one."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{name}: not a folder; --data_store takes one for the tokens")
+    parts = {"store.json", *(f"{part}.bin" for part in TokenStore._fields[1:])}
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name not in parts and not path.name.startswith((".", "segments-")):
+            raise InputError(f"{name}: holds {path.name}, which is no part of a store; --data_store takes a new folder")
+
+
+def _say(store, files, readings, found, others):
+    """Prints how the files were read and what is in the store."""
+
+    def say(text):
+        print(f"{store.folder}: {text}", file=sys.stderr)
+
+    def several(paths):
+        return ", ".join(map(str, paths[:3])) + ", …" * (len(paths) > 3)
+
+    if len(files) <= SHOWN:
+        for path, reading, many in zip(files, readings, found, strict=True):
+            say(f"{path}: {many:,} documents: {reading}")
+    else:
+        for kind in dict.fromkeys(reading.kind for reading in readings):
+            which = [number for number, reading in enumerate(readings) if reading.kind == kind]
+            lines, empty, cut = (
+                sum(values) for values in zip(*(readings[number][1:] for number in which), strict=True)
+            )
+            whole = Reading(kind, lines, empty, cut > 0)
+            many, names = sum(found[number] for number in which), several([files[number] for number in which])
+            say(f"{len(which):,} files ({names}), {many:,} documents: {whole}")
+    if others:
+        say(f"not read, by their names: {len(others):,} other files in these folders ({several(others)})")
+    documents, sentences = (len(part) - 1 for part in (store.documents, store.sentences))
+    say(f"{documents:,} documents, {sentences:,} sentences, {len(store.tokens):,} tokens")
+    long, longest, where = 0, 0, 0
+    for start in range(0, documents, 2**20):
+        sizes = np.diff(store.sentences[store.documents[start : start + 2**20 + 1]])
+        long += int((sizes > LONG_DOCUMENT).sum())
+        if sizes.max() > longest:
+            longest, where = int(sizes.max()), start + int(sizes.argmax())
+    if long:
+        path = files[int(np.searchsorted(np.cumsum(found), where, side="right"))]
+        say(
+            f"warning: {long:,} documents of over {LONG_DOCUMENT:,} tokens, the longest, of {longest:,}, in {path}; "
+            "if its lines are documents, give --documents line"
+        )
+
+
+def _write_store(folder, files, kinds, tokenizer, dtype):
+    """While one batch of text is tokenised, by all threads, the one before is written.
+
+    Returns how many of what, and the number of documents of each file.
+    """
     split = SentenceSplitter(tokenizer)
-    counts = dict(tokens=0, sentences=0, documents=0)
+    counts, first = dict(tokens=0, sentences=0, documents=0), []  # first: document of each file
     total = sum(path.stat().st_size for path in files)
     with (
         tqdm(total=total, unit="B", unit_scale=True, desc="tokenising", disable=not sys.stderr.isatty()) as bar,
@@ -91,6 +202,9 @@ def _write_store(folder, files, tokenizer, dtype):
                 if text is None:
                     document_is_new = True
                     continue
+                if isinstance(text, Path):  # a file begins
+                    first.append(counts["documents"] + len(documents))
+                    continue
                 if document_is_new and lengths[paragraph]:
                     documents.append(starts[paragraph])
                     document_is_new = False
@@ -103,8 +217,8 @@ def _write_store(folder, files, tokenizer, dtype):
                 counts[name] += len(found)
 
         waiting = None
-        for texts in _batches(files, bar):
-            wanted = tokenising.submit(tokenizer.encode_ids, [text for text in texts if text is not None])
+        for texts in _batches(files, kinds, bar):
+            wanted = tokenising.submit(tokenizer.encode_ids, [text for text in texts if isinstance(text, str)], SPLIT)
             if waiting:
                 write(waiting[0], waiting[1].result())
             waiting = texts, wanted
@@ -113,15 +227,16 @@ def _write_store(folder, files, tokenizer, dtype):
         documents_file.write(np.array([counts["sentences"]], np.int64).tobytes())
     if not counts["tokens"]:
         raise InputError(f"{files[0]}{' and the other files' * (len(files) > 1)}: no text")
-    return counts
+    return counts, np.diff([*first, counts["documents"]]).tolist()
 
 
-def _batches(files, bar):
-    """Lists of paragraphs and Nones, about BATCH_CHARACTERS each."""
+def _batches(files, kinds, bar):
+    """Lists of paragraphs, Nones and, before each file's, its Path, about BATCH_CHARACTERS each."""
     batch, size = [], 0
-    for path in files:
+    for path, kind in zip(files, kinds, strict=True):
         lines, shown = Lines(path), 0
-        for text in paragraphs(lines):
+        batch.append(path)
+        for text in paragraphs(lines, kind):
             batch.append(text)
             size += len(text or "") + 1
             if size >= BATCH_CHARACTERS:

@@ -18,6 +18,7 @@ import grammar
 
 from flags.command_line import ArgumentParser, script
 from tasks.glue import DIAGNOSTIC, TASKS
+from text.tokenizer_files import SWITCHES, write_switches
 from text.vocabulary import save_vocabulary, train_vocabulary
 
 SEED = "ConvBERT samples 1"
@@ -331,6 +332,7 @@ def main(argv=None):
         all_texts = Path(folder) / "texts.txt"
         _write_lines(all_texts, corpus + train_texts)
         save_vocabulary(train_vocabulary([all_texts], VOCABULARY_SIZE), output / "vocab.txt")
+    write_switches(output / "vocab.txt", SWITCHES)
 
 
 if __name__ == "__main__":

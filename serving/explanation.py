@@ -6,7 +6,7 @@ import numpy as np
 import paddle
 
 from files.errors import InputError
-from files.pictures import OTHERS, OURS, panels, write_picture
+from files.pictures import OTHERS, OURS, one_line, panels, write_picture
 
 
 class Explanation(NamedTuple):
@@ -16,6 +16,7 @@ class Explanation(NamedTuple):
     attention: np.ndarray  # [H, L, L]; rows add up to 1
     kernels: np.ndarray  # [H, L, K]; what token l takes of the tokens K // 2 before it to K // 2 after it
     answers: dict  # label → probability; of a regression, {"score": number}
+    chosen: list  # those of the answers that hold
 
 
 def explain(predictor, text, text_pair=None, layer=None):
@@ -34,19 +35,23 @@ def explain(predictor, text, text_pair=None, layer=None):
     layer = (count + 1) // 2 if layer is None else layer
     if not 1 <= layer <= count:
         raise InputError(f"layer {layer}: this model has layers 1 to {count}")
-    columns = predictor.tokenizer(
-        [text], text_pair and [text_pair], truncation=True, max_length=predictor.max_seq_length
-    )
+    pairs = None if text_pair is None else [text_pair]
+    columns = predictor.tokenizer([text], pairs, truncation=True, max_length=predictor.max_seq_length)
     inputs = {name: paddle.to_tensor(rows) for name, rows in columns.items()}
     with paddle.no_grad():
         found = model(**inputs, output_hidden_states=True, output_attentions=True)
         x, mixed = found.hidden_states[layer - 1], model.convbert.encoder.layers[layer - 1].self_attn
         kernels = mixed.kernels(x, mixed.q_proj(x))[0]  # [L, H, K]
-    (prediction,) = predictor([text], text_pair and [text_pair])
+    (prediction,) = predictor([text], pairs)
+    if prediction.score is None:
+        answers = prediction.probabilities
+        chosen = [prediction.label] if prediction.labels is None else prediction.labels
+    else:
+        answers, chosen = {"score": prediction.score}, ["score"]
     return Explanation(
         predictor.tokenizer.convert_ids_to_tokens(columns["input_ids"][0]), layer, count,
         found.attentions[layer - 1][0].numpy(), kernels.numpy().transpose(1, 0, 2),
-        prediction.probabilities or {"score": prediction.score},
+        answers, chosen,
     )  # fmt: skip
 
 
@@ -58,7 +63,7 @@ def draw_explanation(found, path):
 
     found: an Explanation. Both kinds of map share the tokens' axis: row l says what token l looks at.
     """
-    tokens = found.tokens[:MOST_TOKENS]
+    tokens = [one_line(token) for token in found.tokens[:MOST_TOKENS]]
     heads, length, taps = min(len(found.attention), MOST_HEADS), len(tokens), found.kernels.shape[2]
     side = 1.4 + 0.16 * length
     picture, parts = panels(2, heads + 1, (side * heads + 3.2, 2 * side + 0.6))
@@ -80,10 +85,8 @@ def draw_explanation(found, path):
     bars, note = parts[:, heads]
     names = list(found.answers)
     values = [found.answers[name] for name in names]
-    bars.barh(
-        range(len(names)), values, height=0.5, color=[OURS if value == max(values) else OTHERS for value in values]
-    )
-    words = [name if len(name) <= 16 else f"{name[:15]}…" for name in names]
+    bars.barh(range(len(names)), values, height=0.5, color=[OURS if name in found.chosen else OTHERS for name in names])
+    words = [one_line(name, 16) for name in names]
     bars.set_yticks(range(len(names)), words, fontsize=8)
     bars.invert_yaxis()
     for row, value in enumerate(values):

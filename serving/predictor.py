@@ -3,18 +3,31 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from files.downloads import shipped
 from files.errors import InputError
 from files.json_files import read_json
+from layers.configuration import PROBLEM_TYPES, model_type_of
 from tasks import classifiers, programs
-from tasks.classifiers import EncodedTexts, load_classifier, load_tokenizer, stored_labels
+from tasks.classifiers import EncodedTexts, load_classifier, load_tokenizer, stored_labels, stored_problem
 from tasks.glue import Example, Task
+from text.tokenizer_files import stored_length
+
+ENOUGH = 0.5  # from above which a text has a label, where it may have any number of them
+
+
+class NoNumber(InputError):
+    """The model's weights, and not a text, are to blame."""
 
 
 class Prediction(NamedTuple):
-    label: str | None  # the likeliest; None for a regression
-    probabilities: dict | None  # label → probability, in the order of the classes
-    score: float | None  # a regression's number
+    """What holds for the kind of model; None elsewhere."""
+
+    label: str | None = None  # the likeliest class
+    labels: list | None = None  # where a text may have any number of them: those above 0.5
+    probabilities: dict | None = None  # label → probability, in the order of the classes
+    score: float | None = None  # a regression's number
 
 
 def make_predictor(args, engine="auto"):
@@ -24,14 +37,14 @@ def make_predictor(args, engine="auto"):
 
     device = choose_device(args.device)
     precision = choose_precision(args.amp, args.amp_dtype, device, stored_model_type(shipped(args.model)))
-    return Predictor(args.model, args.max_seq_length, args.batch_size, precision, engine)
+    return Predictor(args.model, args.max_seq_length, args.batch_size, precision, engine, args.split_special_tokens)
 
 
 def stored_model_type(folder):
     """One of classifiers.MODEL_TYPES. Raises InputError."""
     if not Path(folder).is_dir():
         raise InputError(f"{folder}: no such folder; run_glue.py makes one")
-    model_type = read_json(Path(folder) / "config.json").get("model_type", "convbert")
+    model_type = model_type_of(read_json(Path(folder) / "config.json"))
     if model_type not in classifiers.MODEL_TYPES:
         known = ", ".join(classifiers.MODEL_TYPES)
         raise InputError(f"{folder}/config.json: a {model_type} model; known are {known}")
@@ -43,15 +56,23 @@ class Predictor:
 
     Args:
         folder: as run_glue.py, export.py, `save_pretrained` or Hugging Face made it.
-        max_seq_length: longer texts are cut to this many tokens.
+        max_seq_length: longer texts are cut to this many tokens; None: to as many as in training, which the folder
+            says, else to the model's positions.
         precision: a precision.Precision; None: float32. Not for programs.
         engine: "auto", or a name of programs.ENGINES, which the folder must be for.
+        split_special_tokens: [SEP] and the like in a text are its own words, not the model's tokens, but tokens that
+            were added to the vocabulary stay; None: as the folder says, which usually is not.
+
+    Attributes:
+        cut: how many texts were longer than max_seq_length so far.
 
     Raises:
-        InputError: no folder with weights or a program, vocabulary and a classifier.
+        InputError: no folder with weights or a program, vocabulary and a classifier, or a head of no use here.
     """
 
-    def __init__(self, folder, max_seq_length=128, batch_size=32, precision=None, engine="auto"):
+    def __init__(
+        self, folder, max_seq_length=None, batch_size=32, precision=None, engine="auto", split_special_tokens=None
+    ):
         from conversion.sources import resolve
         from training.precision import Precision
 
@@ -65,28 +86,39 @@ class Predictor:
         source = str(folder)
         if self.model_type == "convbert" and not note:
             source = resolve(source)
-        count, names = stored_labels(source)
-        labels = () if count == 1 else tuple(names or (f"LABEL_{index}" for index in range(count)))
+        self.folder, self.has_several, labels = folder, *_answers(folder, source)
         self.task = Task(str(folder), "", ("text",), "label", labels, "", ())
         self.tokenizer = load_tokenizer(self.model_type, source)
+        if split_special_tokens:
+            self.tokenizer.split_own_tokens()
+        elif split_special_tokens is not None:
+            self.tokenizer.split_special_tokens = False
         if note:
-            self.engine, longest = programs.ENGINES[own](folder), note["max_seq_length"]
+            self.engine = programs.ENGINES[own](folder)
+            usual = note["max_seq_length"]
+            self.positions = note.get("max_position_embeddings", usual)
         else:
             model = load_classifier(self.model_type, source, self.task, self.tokenizer, "nothing")
-            self.engine, longest = (
-                programs.Dynamic(model, precision or Precision()),
-                model.config.max_position_embeddings,
-            )
-        self.batch_size, self.max_seq_length = batch_size, min(max_seq_length, longest)
+            self.engine = programs.Dynamic(model, precision or Precision())
+            self.positions = model.config.max_position_embeddings
+            usual = stored_length(source) or self.positions
+        self.batch_size, self.cut = batch_size, 0
+        self.max_seq_length = min(max_seq_length or usual, self.positions)
 
     def logits(self, texts, pairs=None):
-        """float32 [N, num_labels]; batches are of texts of similar length."""
+        """float32 [N, num_labels]; batches are of texts of similar length. Raises NoNumber."""
         from training.order import batches_by_length
 
         examples = [Example(text, pair, None) for text, pair in zip(texts, pairs or [None] * len(texts), strict=True)]
         encoded = EncodedTexts(self.tokenizer, examples, self.max_seq_length)
         batches = batches_by_length(encoded.lengths, self.batch_size)
-        return classifiers.predict_logits(self.engine, encoded, batches, self.task.num_labels)
+        logits = classifiers.predict_logits(self.engine, encoded, batches, self.task.num_labels)
+        self.cut += encoded.cut
+        if not (good := np.isfinite(logits).all(axis=1)).all():
+            text = texts[int(good.argmin())]
+            shown = repr(text if len(text) <= 40 else f"{text[:39]}…")
+            raise NoNumber(f"{self.folder}: no number (NaN or infinity) comes out for {shown}; its weights are damaged")
+        return logits
 
     def __call__(self, texts, pairs=None):
         """One Prediction for each of the texts, or for each of the pairs of texts."""
@@ -94,9 +126,29 @@ class Predictor:
             return []
         logits = self.logits(texts, pairs)
         if self.task.is_regression:
-            return [Prediction(None, None, float(value)) for value in logits[:, 0]]
-        chances = classifiers.probabilities(logits)
-        labels = self.task.labels
-        return [
-            Prediction(labels[row.argmax()], dict(zip(labels, map(float, row), strict=True)), None) for row in chances
-        ]
+            return [Prediction(score=float(value)) for value in logits[:, 0]]
+        found = []
+        for row in classifiers.probabilities(logits, self.has_several):
+            chances = dict(zip(self.task.labels, map(float, row), strict=True))
+            if self.has_several:
+                above = [label for label, chance in chances.items() if chance > ENOUGH]
+                found.append(Prediction(labels=above, probabilities=chances))
+            else:
+                found.append(Prediction(label=self.task.labels[row.argmax()], probabilities=chances))
+        return found
+
+
+def _answers(folder, source):
+    """Whether a text may have any number of labels; and the labels, none for a regression. Raises InputError."""
+    where, problem, (count, names) = f"{folder}/config.json", stored_problem(source), stored_labels(source)
+    if problem not in PROBLEM_TYPES:
+        raise InputError(f"{where}: problem_type {problem!r} is unknown; known are {', '.join(PROBLEM_TYPES)}")
+    if problem == "regression":
+        if count > 1:
+            raise InputError(f"{where}: a regression of {count} numbers; here a text gets one number, or labels")
+        return False, ()
+    several = problem == "multi_label_classification"
+    if count == 1 and not several:
+        raise InputError(f"{where}: problem_type is {problem!r}, but of one label, which is no choice")
+    labels = tuple(names or (f"LABEL_{index}" for index in range(count)))
+    return several, labels

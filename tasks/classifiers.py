@@ -1,6 +1,6 @@
 """A classifier and its tokenizer, ConvBERT's or one of PaddleNLP's: loaded for a task, and what it says of texts."""
 
-import tempfile
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -8,26 +8,39 @@ import numpy as np
 from files.downloads import shipped, zoo_file
 from files.errors import InputError
 from files.json_files import read_json
+from files.temporary import temporary_folder
+from layers.configuration import label_names
 
 MODEL_TYPES = ("convbert", "bert", "electra", "ernie")
+ENCODED_AT_ONCE = 1024  # texts of which Python lists exist at a time
 
 
-def load_tokenizer(model_type, source, vocab_file=None, do_lower_case=True):
-    """`vocab_file`, else the folder's vocabulary, else that of the model zoo, or that comes with the project."""
+def load_tokenizer(
+    model_type, source, vocab_file=None, do_lower_case=None, strip_accents=None, tokenize_chinese_chars=None
+):
+    """`vocab_file`, else the folder's vocabulary, else that of the model zoo, or that comes with the project.
+
+    do_lower_case, strip_accents, tokenize_chinese_chars: None means as stored with the vocabulary.
+    """
+    from text.tokenizer_files import choose_switches
     from tokenizer import ConvBertTokenizer
 
+    switches = dict(
+        do_lower_case=do_lower_case, strip_accents=strip_accents, tokenize_chinese_chars=tokenize_chinese_chars
+    )
     if vocab_file:
-        return ConvBertTokenizer(vocab_file, do_lower_case=do_lower_case)
+        return ConvBertTokenizer(vocab_file, **choose_switches(vocab_file, **switches))
     source = shipped(source)
     if Path(source).is_dir():
-        return ConvBertTokenizer.from_pretrained(source)
+        return ConvBertTokenizer.from_pretrained(source, **switches)
     if model_type != "convbert":
         from conversion.paddlenlp_models import save_zoo_vocabulary
 
-        with tempfile.TemporaryDirectory() as folder:
+        with temporary_folder() as folder:
             save_zoo_vocabulary(model_type, source, folder)
-            return ConvBertTokenizer.from_pretrained(folder)
-    return ConvBertTokenizer(zoo_file(source, "vocab.txt"))
+            return ConvBertTokenizer.from_pretrained(folder, **switches)
+    switches = {name: value for name, value in switches.items() if value is not None}
+    return ConvBertTokenizer(zoo_file(source, "vocab.txt"), **switches)
 
 
 def load_classifier(model_type, source, task, tokenizer, start="head", **settings):
@@ -45,7 +58,8 @@ def load_classifier(model_type, source, task, tokenizer, start="head", **setting
     if start in ("misfit", "nothing"):
         labels = list(task.labels) or None
         count, names = stored_labels(source) if Path(source).is_dir() else (None, None)
-        fits = (count, names or labels) == (task.num_labels, labels)  # a head without names may be for this task
+        fits = count == task.num_labels and (not labels or names is None or task.in_order(names) is task)
+        fits = fits and (stored_problem(source) == "regression") == task.is_regression
         if start == "nothing" and not fits:
             found = "no head" if count is None else f"a head for {count} labels ({', '.join(names or ['unnamed'])})"
             wanted = f"labels {', '.join(labels)} in this order" if labels else "one number"
@@ -63,6 +77,8 @@ def _load_convbert(source, task, tokenizer, start, model_type, **settings):
     from modeling import ConvBertConfig, ConvBertForSequenceClassification
 
     settings |= dict(num_labels=task.num_labels, label_names=list(task.labels) or None)
+    if start != "nothing":
+        settings["problem_type"] = None  # what is trained is told by the number of labels
     if start == "everything":
         settings |= dict(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
         return ConvBertForSequenceClassification(ConvBertConfig.from_pretrained(source, **settings))
@@ -88,32 +104,85 @@ def enable_recompute(model):
 def stored_labels(folder):
     """What a folder's config.json says of its head: the number of outputs, and their names, None if they have none."""
     config = read_json(Path(folder) / "config.json")
-    names = [name for _, name in sorted((int(key), name) for key, name in (config.get("id2label") or {}).items())]
+    names = label_names(config)
     count = len(names) or config.get("num_labels", config.get("num_classes", 2))
     return count, None if names == [f"LABEL_{index}" for index in range(len(names))] else names
+
+
+def stored_columns(folder):
+    """The columns of the table that a folder's model was trained on, {"text": [one or two], "label": …}, or None."""
+    columns = read_json(Path(folder) / "config.json").get("data_columns")
+    texts = columns.get("text") if isinstance(columns, dict) else None
+    return columns if isinstance(texts, list) and texts and all(isinstance(text, str) for text in texts) else None
+
+
+def stored_problem(folder):
+    """What a folder's config.json says that its head answers, one of layers.configuration.PROBLEM_TYPES, if any."""
+    problem = read_json(Path(folder) / "config.json").get("problem_type")
+    return problem or ("regression" if stored_labels(folder)[0] == 1 else "single_label_classification")
+
+
+def require_one_answer(source):
+    """Raises InputError where a folder's head says yes or no to each label by itself, which is not trained here."""
+    if (Path(source) / "config.json").is_file() and stored_problem(source) == "multi_label_classification":
+        raise InputError(
+            f"{source}/config.json: problem_type is 'multi_label_classification', any number of labels for a text; "
+            "such a model answers in predict.py, serve.py and export.py, but can't be trained or scored here"
+        )
 
 
 # ---------------------------------------------------------------------------------------------------------- predicting
 
 
 class EncodedTexts:
-    """Examples, tokenised once: rows without padding, their lengths in tokens, and `labels` [N] if they have any."""
+    """Examples, tokenised once: their lengths in tokens, how many were `cut`, and `labels` [N] if they have any.
+
+    The ids of all rows lie one after the other in one array, without padding; a row's token types follow from the
+    length of its first part. So a set takes 2 or 4 bytes a token, and the examples need not be kept.
+    """
 
     def __init__(self, tokenizer, examples, max_length):
-        pairs = [example.text_pair for example in examples] if examples[0].text_pair is not None else None
-        self.tokenizer = tokenizer
-        self.rows = tokenizer([example.text for example in examples], pairs, truncation=True, max_length=max_length)
-        self.lengths = np.array([len(ids) for ids in self.rows["input_ids"]])
-        labels = [example.label for example in examples]
-        if labels[0] is not None:
-            self.labels = np.array(labels, "float32" if isinstance(labels[0], float) else "int64")
+        self.tokenizer, self.cut = tokenizer, 0
+        ids, lengths, first_parts = [], [], []
+        for start in range(0, len(examples), ENCODED_AT_ONCE):
+            some = examples[start : start + ENCODED_AT_ONCE]
+            pairs = None if some[0].text_pair is None else [example.text_pair for example in some]
+            columns = tokenizer([example.text for example in some], pairs, truncation=True, max_length=max_length)
+            rows, types = columns["input_ids"], columns["token_type_ids"]
+            full = [example for example, row in zip(some, rows, strict=True) if len(row) == max_length]
+            self.cut += self._longer(full, max_length)
+            lengths.append(np.fromiter(map(len, rows), np.int64, len(rows)))
+            first_parts.append(np.fromiter((row.count(0) for row in types), np.int32, len(rows)))
+            kind = np.uint16 if len(tokenizer) <= 2**16 else np.int32
+            ids.append(np.fromiter(itertools.chain.from_iterable(rows), kind, lengths[-1].sum()))
+        self.lengths = np.concatenate(lengths)
+        self._ids, self._first_parts = np.concatenate(ids), np.concatenate(first_parts)
+        self._starts = np.cumsum(self.lengths) - self.lengths
+        if (label := examples[0].label) is not None:
+            kind = np.float32 if isinstance(label, float) else np.int64
+            self.labels = np.fromiter((example.label for example in examples), kind, len(examples))
+
+    def _longer(self, examples, max_length):
+        """How many of them have more tokens."""
+        pairs = None if not examples or examples[0].text_pair is None else [e.text_pair for e in examples]
+        one_more = self.tokenizer([e.text for e in examples], pairs, truncation=True, max_length=max_length + 1)
+        return sum(len(row) > max_length for row in one_more["input_ids"])
 
     def __len__(self):
         return len(self.lengths)
 
     def arrays(self, indices):
         """The model's inputs for these examples, int64 [B, longest row]."""
-        return self.tokenizer.pad({key: [values[index] for index in indices] for key, values in self.rows.items()})
+        indices = np.array(indices, np.int64).reshape(-1, 1)
+        lengths = self.lengths[indices]
+        places = np.arange(lengths.max(initial=0))
+        real = places < lengths
+        ids = np.full(real.shape, self.tokenizer.pad_token_id, np.int64)
+        ids[real] = self._ids[(self._starts[indices] + places)[real]]
+        types = real & (places >= self._first_parts[indices])
+        return {
+            "input_ids": ids, "token_type_ids": types.astype(np.int64), "attention_mask": real.astype(np.int64),
+        }  # fmt: skip
 
     def inputs(self, indices):
         """The same as tensors."""
@@ -134,11 +203,12 @@ def predict_logits(engine, texts, batches, num_labels):
     return logits
 
 
-def probabilities(logits):
-    """Softmax over the classes: [N, C]."""
-    from scipy.special import softmax
+def probabilities(logits, several=False):
+    """Softmax over the classes: [N, C]; `several`: the sigmoid of each, where a text may have any number of labels."""
+    from scipy.special import expit, softmax
 
-    return softmax(logits.astype(np.float64), axis=-1)
+    logits = logits.astype(np.float64)
+    return expit(logits) if several else softmax(logits, axis=-1)
 
 
 def predictions(task, logits):

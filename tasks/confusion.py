@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from files.pictures import OURS, panels, write_picture
+from files.pictures import OURS, columns, one_line, panels, write_picture
 
 MOST_CLASSES = 40  # of which a confusion matrix can be read
 
@@ -18,7 +18,7 @@ def draw_confusion(task, dev, logits, path):
     side = 3.6 if classes < 6 else 0.45 * classes + 1.6
     picture, parts = panels(1, len(dev), (side * len(dev) + 0.6, side))
     for panel, (name, _, texts) in zip(parts[0], dev, strict=True):
-        panel.set_title(f"{task.name}: {name}", fontsize=10)
+        panel.set_title(one_line(f"{task.name}: {name}"), fontsize=10)
         panel.set_ylabel("label")
         panel.set_xlabel("prediction")
         if task.is_regression:
@@ -31,8 +31,10 @@ def draw_confusion(task, dev, logits, path):
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         panel.imshow(shares, cmap="Greens", vmin=0, vmax=1)
         panel.spines[:].set_visible(False)
-        words = [label if len(label) <= 16 else f"{label[:15]}…" for label in task.labels]
-        panel.set_xticks(range(classes), words, rotation=0 if classes < 4 else 45, fontsize=8)
+        words = [one_line(label, 16) for label in task.labels]
+        is_wide = classes * max(map(columns, words)) > 40
+        turned = dict(rotation=45, ha="right", rotation_mode="anchor") if classes > 3 or is_wide else {}
+        panel.set_xticks(range(classes), words, fontsize=8, **turned)
         panel.set_yticks(range(classes), words, fontsize=8)
         for row, column in np.ndindex(counts.shape) if classes <= 20 else ():
             color = "white" if shares[row, column] > 0.6 else "black"

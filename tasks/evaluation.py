@@ -1,5 +1,6 @@
 """Evaluating a classifier on the dev splits of a task: the published line, and a file of what it gets wrong."""
 
+import sys
 import time
 from typing import NamedTuple
 
@@ -30,6 +31,10 @@ def evaluate(model, task, dev, batch_size, precision, processes):
     results, logits, line = {}, {}, ""
     for split in dev:
         logits[split.name] = all_logits(model, task, split.texts, batch_size, precision, processes)
+        bad = int((~np.isfinite(logits[split.name]).all(axis=1)).sum())
+        if bad and processes.writes:
+            words = f"no number (NaN or infinity) comes out for {bad} of {len(split.texts)} texts of {split.name}"
+            print(f"warning: {words}; scores of such a model mean nothing", file=sys.stderr)
         loss = float(classifiers.losses(task, logits[split.name], split.texts.labels).mean())
         scores = score(task, classifiers.predictions(task, logits[split.name]), split.texts.labels)
         results[split.name] = {"loss": loss, **scores}
@@ -44,6 +49,7 @@ def all_logits(model, task, texts, batch_size, precision, processes):
     batches = processes.share(batches_by_length(texts.lengths, batch_size))
     logits = predict_logits(Dynamic(model, precision), texts, batches, task.num_labels)
     model.train()
+    processes.wait()  # shares take different times
     return processes.add(logits)
 
 

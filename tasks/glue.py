@@ -8,13 +8,14 @@ import codecs
 import contextlib
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from conversion import paddlenlp_models
 from files.downloads import download
 from files.errors import InputError
+from tasks.labels import match, order_of
 
 # ---------------------------------------------------------------------------------------------------------- the tasks
 
@@ -39,6 +40,8 @@ class Task:
     is_symmetric: bool = False  # the label of a pair is that of the reversed pair
     undecided_label: str | None = None  # annotators did not agree: the row is left out
     splits_with_broken_rows: tuple[str, ...] = ()  # official files in which a stray line end cuts some rows in two
+    other_labels: tuple[tuple[str, ...], ...] = ()  # what models elsewhere call the labels, in the same order
+    folders: tuple[str, ...] = ()  # other names of its folder, which may lie beside another task's
 
     @property
     def num_labels(self):
@@ -62,6 +65,21 @@ class Task:
         """The key of `scores.score`'s result by which checkpoints are compared."""
         return self.metric
 
+    @property
+    def positive(self):
+        """The index of the class that precision, recall and F1 are of: 1, wherever it stands."""
+        return self.labels.index("1") if "1" in self.labels else 1
+
+    def in_order(self, names):
+        """This task with its labels in the order of a model's names for them; None: they are other labels."""
+        for spelling in (self.labels, *self.other_labels):
+            if order := order_of(names, spelling):
+                if order == sorted(order):
+                    return self
+                labels, *others = (tuple(each[index] for index in order) for each in (self.labels, *self.other_labels))
+                return replace(self, labels=labels, other_labels=tuple(others))
+        return None
+
     def parse_label(self, word):
         """A label as files have it → index of its class, or a regression's number. ValueError says what is wrong."""
         if word == "":
@@ -74,9 +92,10 @@ class Task:
             if not math.isfinite(number):
                 raise ValueError(f"{self.label} is {word!r}, not a finite number")
             return number
-        if word not in self.labels:
+        index = match(word, self.labels)
+        if index is None:
             raise ValueError(f"unknown label {word!r}; {self.name} has {', '.join(self.labels)}")
-        return self.labels.index(word)
+        return index
 
 
 TASKS = {
@@ -84,12 +103,15 @@ TASKS = {
     for task in (
         Task(
             "CoLA", "cola", ("sentence",), "label", BINARY, "mcc", ("CoLA.tsv",),
-            headerless_columns=("source", "label", "star", "sentence"),
+            headerless_columns=("source", "label", "star", "sentence"), other_labels=(("unacceptable", "acceptable"),),
         ),
-        Task("SST-2", "sst-2", ("sentence",), "label", BINARY, "acc", ("SST-2.tsv",)),
+        Task(
+            "SST-2", "sst-2", ("sentence",), "label", BINARY, "acc", ("SST-2.tsv",),
+            other_labels=(("negative", "positive"), ("neg", "pos")),
+        ),
         Task(
             "MRPC", "mrpc", ("#1 String", "#2 String"), "Quality", BINARY, "acc and f1", ("MRPC.tsv",),
-            is_symmetric=True,
+            is_symmetric=True, other_labels=(("not_equivalent", "equivalent"),),
         ),
         Task(
             "STS-B", "sts-b", ("sentence1", "sentence2"), "score", (), "pearson and spearman", ("STS-B.tsv",),
@@ -97,7 +119,8 @@ TASKS = {
         ),
         Task(
             "QQP", "qqp", ("question1", "question2"), "is_duplicate", BINARY, "acc and f1", ("QQP.tsv",),
-            splits_with_broken_rows=("train",),  # https://github.com/nyu-mll/GLUE-baselines/issues/5
+            splits_with_broken_rows=("train", "dev"),  # https://github.com/nyu-mll/GLUE-baselines/issues/5
+            other_labels=(("not_duplicate", "duplicate"),),
         ),
         Task(
             "MNLI", "mnli", ("sentence1", "sentence2"), "gold_label", ("contradiction", "entailment", "neutral"), "acc",
@@ -108,13 +131,16 @@ TASKS = {
         ),
         Task("QNLI", "qnli", ("question", "sentence"), "label", ENTAILED_OR_NOT, "acc", ("QNLI.tsv",)),
         Task("RTE", "rte", ("sentence1", "sentence2"), "label", ENTAILED_OR_NOT, "acc", ("RTE.tsv",)),
-        Task("WNLI", "wnli", ("sentence1", "sentence2"), "label", BINARY, "acc", ("WNLI.tsv",)),
+        Task(
+            "WNLI", "wnli", ("sentence1", "sentence2"), "label", BINARY, "acc", ("WNLI.tsv",),
+            other_labels=(("not_entailment", "entailment"),),
+        ),
     )
 }  # fmt: skip
 
 DIAGNOSTIC = Task(  # GLUE's diagnostic set: no training data, predicted by MNLI's model
     "AX", "", ("sentence1", "sentence2"), "", TASKS["MNLI"].labels, "acc", ("AX.tsv",), dev_splits=(),
-    test_splits=("diagnostic",),
+    test_splits=("diagnostic",), folders=("diagnostic",),
 )  # fmt: skip
 
 
@@ -137,7 +163,7 @@ class Example(NamedTuple):
     label: int | float | None  # index of the class, or the number of a regression; None in test splits
 
 
-def read_examples(task, split, data_dir=None):
+def read_examples(task, split, data_dir=None, skip_bad_rows=False, quiet=False):
     """Reads one split of a task.
 
     Args:
@@ -145,6 +171,8 @@ def read_examples(task, split, data_dir=None):
         split (str): "train", one of `task.dev_splits` or one of `task.test_splits`.
         data_dir (str | Path | None): a folder that holds `TASK/` in the official layout, or those files themselves;
             None: PaddleNLP's copy, downloaded when its cache lacks it.
+        skip_bad_rows: rows of train and dev that can't be used are left out, and counted in a warning.
+        quiet: no warnings.
 
     Returns:
         list[Example]: in the order of the file.
@@ -169,24 +197,35 @@ def read_examples(task, split, data_dir=None):
     indices = [header.index(column) for column in wanted]
 
     examples = []
-    broken_rows = 0
+    broken_rows, bad_rows, undecided = 0, [], 0
     for number, line in enumerate(lines[first:], start=first + 1):
         cells = line.split("\t")
         if len(cells) < len(header) and split in task.splits_with_broken_rows:
             broken_rows += 1
             continue
-        if len(cells) != len(header):
-            raise InputError(f"{path}, line {number}: {len(cells)} tab-separated columns where {len(header)} belong")
         try:
+            if len(cells) != len(header):
+                raise ValueError(f"{len(cells)} tab-separated columns where {len(header)} belong")
             example = _example(task, split, [cells[index] for index in indices])
         except ValueError as error:
-            raise InputError(f"{path}, line {number}: {error}") from None
-        if example is not None:
+            if not skip_bad_rows or split in task.test_splits:
+                raise InputError(f"{path}, line {number}: {error}") from None
+            bad_rows.append(f"line {number}: {error}")
+            continue
+        if example is None:
+            undecided += 1
+        else:
             examples.append(example)
-    if broken_rows:
-        print(f"warning: {path}: rows skipped because they lack columns: {broken_rows}", file=sys.stderr)
+    skipped = {
+        "they lack columns": broken_rows,
+        "annotators did not agree on a label": undecided,
+        f"they can't be used ({''.join(bad_rows[:1])})": len(bad_rows),
+    }
+    skipped = [f"rows skipped because {why}: {count}" for why, count in skipped.items() if count]
     if not examples:
-        raise InputError(f"{path}: no examples in it")
+        raise InputError("; ".join([f"{path}: no examples in it", *skipped]))
+    for words in [] if quiet else skipped:
+        print(f"warning: {path}: {words}", file=sys.stderr)
     return examples
 
 
@@ -196,8 +235,21 @@ def has_split(task, split, data_dir=None):
 
 
 def _place(task, split, data_dir):
-    folder = data_dir / task.name if (data_dir / task.name).is_dir() else data_dir
-    return folder / f"{split}.tsv"
+    """The file of a split: in the task's folder, else in `data_dir` itself; the diagnostic set's also beside it."""
+    folders = _folders(task, data_dir)
+    if not task.folders:
+        return (folders[0] if folders else data_dir) / f"{split}.tsv"
+    folders += [data_dir, *_folders(task, data_dir.resolve().parent)]
+    places = [folder / name for folder in folders for name in (f"{split}.tsv", f"{task.name}.tsv")]
+    return next((place for place in places if place.is_file()), places[0])
+
+
+def _folders(task, above):
+    """The folders of a task in another: its name first, then in any case, with or without its hyphen."""
+    names = [name.replace("-", "").lower() for name in (task.name, *task.folders)]
+    found = [path for path in above.iterdir() if path.is_dir()] if above.is_dir() else []
+    found = [path for path in found if path.name.replace("-", "").lower() in names]
+    return sorted(found, key=lambda path: (path.name != task.name, path.name))
 
 
 def _split_path(task, split, data_dir):
@@ -221,7 +273,9 @@ def _read_lines(path):
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError(f"{path}, line {line}: not UTF-8; convert the file") from None
-    if lines == [""]:
+    while lines and not lines[-1].strip(" \r"):
+        lines.pop()
+    if not lines:
         raise InputError(f"{path}: the file is empty")
     return [line.removesuffix("\r") for line in lines]
 
@@ -255,8 +309,8 @@ def _load_from_paddlenlp(task, split):
     for row in rows:
         texts = [row[column] for column in text_columns]
         label = row.get("labels")  # an index; text for a regression; absent in test splits
-        if label is not None and task.is_regression:
-            label = float(label)
+        if label is not None:  # theirs is the order of TASKS
+            label = float(label) if task.is_regression else task.parse_label(TASKS[task.name].labels[label])
         examples.append(Example(texts[0], texts[1] if task.is_pair else None, label))
     return examples
 

@@ -1,188 +1,310 @@
-"""Anyone's own examples: CSV, TSV and JSON lines, with columns and labels that are named or found.
+"""Anyone's own examples: which columns and labels a table has, as they are named, stored with a model, or found.
 
-CSV knows quotes, which may hold commas and line ends; in TSV, as in GLUE, quotes are data. Both begin with a header.
+What was found is kept, to be said and written down: `OwnData`.
 """
 
-import codecs
-import csv
-import io
 import json
-import math
-import sys
-from pathlib import Path
-from typing import NamedTuple
+from collections import Counter
+from dataclasses import dataclass
 
 from files.errors import InputError
 from tasks.glue import Example, Task
+from tasks.labels import FOR_OTHER_EYES, loose, match, number, number_gone_wrong, same, tidy
+from tasks.tables import BAD, NO_LABEL, read_rows
 
 TEXT_COLUMNS = (  # what files call their text or texts, in the order in which they are looked for
-    ("sentence1", "sentence2"), ("text_a", "text_b"), ("text1", "text2"), ("question1", "question2"),
-    ("premise", "hypothesis"), ("question", "sentence"), ("query", "title"), ("text",), ("sentence",), ("content",),
-    ("review",), ("comment",), ("tweet",), ("title",),
+    ("sentence1", "sentence2"), ("text", "text_pair"), ("text_a", "text_b"), ("text1", "text2"),
+    ("sentence_a", "sentence_b"), ("question1", "question2"), ("#1 String", "#2 String"), ("string1", "string2"),
+    ("premise", "hypothesis"), ("question", "sentence"), ("question", "passage"), ("question", "context"),
+    ("question", "answer"), ("query", "title"), ("query", "passage"), ("query", "document"), ("claim", "evidence"),
+    ("text",), ("sentence",), ("content",), ("review",), ("comment",), ("tweet",), ("title",),
 )  # fmt: skip
-LABEL_COLUMNS = ("label", "labels", "gold_label", "class", "category", "sentiment", "score", "target")
+SECOND = ("pair", "2", "b")  # what a second text's column may have after the name of the first one's
+LABEL_COLUMNS = ("label", "labels", "gold_label", "class", "category", "sentiment", "target", "score")  # the same
+UNDECIDED = "-"  # annotators did not agree
+MOST_SAID = 20  # classes whose rows are counted in the line that is printed
 
 
-class Row(NamedTuple):
-    line: int  # where it begins in its file
-    values: dict  # column → text
+# ------------------------------------------------------------------------------------------------------------- columns
 
 
-def read_rows(path):
-    """The rows of a .csv, .tsv, .jsonl or .json file (one object a line). Raises InputError naming file and line."""
-    path = Path(path)
-    readers = {".csv": _read_csv, ".tsv": _read_tsv, ".jsonl": _read_json_lines, ".json": _read_json_lines}
-    if path.suffix.lower() not in readers:
-        raise InputError(f"{path}: unknown kind of file; known are {', '.join(readers)}")
-    try:
-        content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
-    except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror})") from None
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{path}, line {line}: not UTF-8; convert the file") from None
-    rows = list(readers[path.suffix.lower()](path, text)) if text.strip() else []
-    if not rows:
-        raise InputError(f"{path}: no examples in it")
-    return rows
+def find_label(path, columns, name=None, required=True):
+    """The column of the label: as named, or by its usual names, whose order decides.
+
+    Raises InputError where there is none; not `required`: None then.
+    """
+    if name is not None:
+        return _named(path, columns, "--label_column", name)
+    for usual in LABEL_COLUMNS:
+        if (column := _spelled(columns, usual)) is not None:
+            return column
+    if not required:
+        return None
+    raise InputError(f"{path}, line 1: which column is the label? Name it with --label_column: {', '.join(columns)}")
 
 
-def _read_csv(path, text):
-    csv.field_size_limit(sys.maxsize)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        header = next(reader)
-        begin = reader.line_num + 1
-        for cells in reader:
-            if cells:
-                yield _row(path, begin, header, cells)
-            begin = reader.line_num + 1
-    except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num}: not CSV ({error})") from None
+def find_texts(path, columns, text=None, text_pair=None, label=None, stored=None):
+    """The columns of the one or two texts: as named, as `stored`, by their usual names, or the only one besides label.
+
+    stored: the columns that a model was trained on, or None. Raises InputError.
+    """
+    if text or text_pair:
+        if not text:
+            raise InputError("--text_pair_column: needs --text_column too")
+        flags = {"--text_column": text, "--text_pair_column": text_pair}
+        return tuple(_named(path, columns, flag, name) for flag, name in flags.items() if name)
+    others = [column for column in columns if column != label] or columns
+    for names in (*([stored] if stored else []), *TEXT_COLUMNS):
+        found = [_spelled(others, name) for name in names]
+        if None not in found:
+            if len(found) == 1 and names is not stored:
+                pair = [_spelled(others, f"{found[0]}_{second}") for second in SECOND]
+                found += [column for column in pair if column is not None][:1]
+            return tuple(found)
+    if len(others) != 1:
+        names = ", ".join(others) or "there is none"
+        raise InputError(f"{path}, line 1: which column is the text? Name it with --text_column: {names}")
+    return (others[0],)
 
 
-def _read_tsv(path, text):
-    lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
-    header = lines[0].split("\t")
-    for number, line in enumerate(lines[1:], start=2):
-        if line:
-            yield _row(path, number, header, line.split("\t"))
+def _named(path, columns, flag, name):
+    column = _spelled(columns, name)
+    if column is None:
+        raise InputError(f"{path}, line 1: no column {name!r} ({flag}); it has {', '.join(columns)}")
+    return column
 
 
-def _row(path, line, header, cells):
-    if len(set(header)) < len(header):
-        raise InputError(f"{path}, line 1: two columns have the same name ({', '.join(header)})")
-    if len(cells) != len(header):
-        raise InputError(f"{path}, line {line}: {len(cells)} columns where {len(header)} belong ({', '.join(header)})")
-    return Row(line, dict(zip(header, cells, strict=True)))
+def _spelled(columns, name):
+    """The one of `columns` that is called `name`, in any case and with any separators; None if none is for certain."""
+    index = match(name, tuple(columns))
+    return None if index is None else columns[index]
 
 
-def _read_json_lines(path, text):
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            values = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}, line {number}: not JSON ({error.msg}); one object a line") from None
-        except RecursionError:
-            raise InputError(f"{path}, line {number}: nested too deeply") from None
-        if not isinstance(values, dict):
-            raise InputError(f'{path}, line {number}: not an object like {{"text": …, "label": …}}')
-        yield Row(number, {key: value if isinstance(value, str) else _words(value) for key, value in values.items()})
+# -------------------------------------------------------------------------------------------------------------- labels
 
 
-def _words(value):
-    """A JSON value as a file of text would have it."""
-    return "" if value is None else str(value) if isinstance(value, (int, float)) else json.dumps(value)
-
-
-# ------------------------------------------------------------------------------------------------- columns and labels
-
-
-def own_task(path, rows, text=None, text_pair=None, label=None, regression=None, known_labels=None):
+def own_task(
+    path, rows, text=None, text_pair=None, label=None, regression=None, known_labels=None, stored=None,
+    skip_bad_rows=False,
+):  # fmt: skip
     """The Task that a training file describes.
 
     Args:
         text, text_pair, label: columns; None: found by their usual names, the text also as the only other column.
         regression: None: if some label is a number with a fraction and all are numbers.
         known_labels: labels in order, of a model that has a head already; else they are sorted, numbers as numbers.
+        stored: columns that a model was trained on, {"text": […], "label": …}, looked for before the usual ones.
+        skip_bad_rows: what is no number among numbers is left out, not an error.
 
     Raises:
         InputError: a column that is not there, labels that can't be told or are too few.
     """
-    columns = list(rows[0].values)
-    label = _column(path, columns, "--label_column", label, LABEL_COLUMNS)
-    texts = find_texts(path, columns, text, text_pair, label)
-    words = [row.values.get(label, "") for row in rows]
-    numbers = [_number(word) for word in words]
+    stored = stored or {}
+    columns = rows.columns
+    if label is None and stored.get("label"):
+        label = _spelled(columns, stored["label"])
+    label = find_label(path, columns, label)
+    texts = find_texts(path, columns, text, text_pair, label, stored.get("text"))
+    if label in texts:
+        raise InputError(f"{path}: column {label!r} can't be both text and label")
+    words = [(line, tidy(values.get(label, ""))) for line, values in rows]
+    for line, word in words:
+        if word[:1] in ("[", "{") and _is_nested(word):
+            raise InputError(f"{path}, line {line}: {label} is {word[:40]}; a text can have one label here")
     if regression is None:
-        regression = None not in numbers and not all(number.is_integer() for number in numbers)
-    found = set(words) - {""}
-    if regression:
-        labels = ()
-    elif known_labels and found <= set(known_labels):
-        labels = tuple(known_labels)
-    else:
-        labels = tuple(sorted(found, key=lambda word: (_number(word) is None, _number(word) or 0, word)))
-    if not regression and len(labels) < 2:
-        raise InputError(
-            f"{path}: column {label!r} has only one label ({', '.join(labels) or 'empty'}); two are needed"
-        )
-    if not regression and len(labels) > len(rows) / 2 and len(labels) > 100:
-        raise InputError(f"{path}: column {label!r} has {len(labels)} different labels; --label_column names another")
+        regression, words = _kind(path, label, words, known_labels, skip_bad_rows)
+    labels = () if regression else _classes(path, label, words, known_labels)
     metric = "pearson and spearman" if regression else "acc"
-    return Task("own data", "", texts, label, labels, metric, ("test.tsv",))
+    return Task("own data", "", texts, label, labels, metric, ("test.tsv",), undecided_label=UNDECIDED)
 
 
-def find_texts(path, columns, text=None, text_pair=None, label=None):
-    """The columns of the one or two texts: as named, by their usual names, or the only one besides the label."""
-    if text or text_pair:
-        if not text:
-            raise InputError("--text_pair_column: needs --text_column too")
-        return tuple(_column(path, columns, "--text_column", name, ()) for name in (text, text_pair) if name)
-    lower = {column.lower(): column for column in columns}
-    for names in TEXT_COLUMNS:
-        if all(name in lower and lower[name] != label for name in names):
-            return tuple(lower[name] for name in names)
-    others = [column for column in columns if column != label]
-    if len(others) != 1:
-        raise InputError(f"{path}, line 1: which column is the text? Name it with --text_column: {', '.join(others)}")
-    return (others[0],)
-
-
-def _column(path, columns, flag, name, usual):
-    if name is not None:
-        if name not in columns:
-            raise InputError(f"{path}, line 1: no column {name!r} ({flag}); it has {', '.join(columns)}")
-        return name
-    for column in columns:
-        if column.lower() in usual:
-            return column
-    raise InputError(f"{path}, line 1: which column is the label? Name it with {flag}: {', '.join(columns)}")
-
-
-def _number(word):
+def _is_nested(word):
     try:
-        number = float(word)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
+        return isinstance(json.loads(word), (list, dict))
+    except (json.JSONDecodeError, RecursionError):
+        return False
 
 
-def examples(path, rows, task, labelled=True):
-    """list of Example, in the order of the rows. Raises InputError naming file and line."""
-    found = []
+def _kind(path, label, words, known_labels, skip_bad_rows):
+    """Whether labels, list of (line, word), are numbers to come close to; and those that can be labels at all."""
+    given = [(line, word) for line, word in words if word]
+    numbers = [value for _, word in given if (value := number(word)) is not None]
+    fractions = any(not value.is_integer() for value in numbers)
+    others = [(line, word) for line, word in given if number(word) is None]
+    if not others or (known_labels and all(match(word, tuple(known_labels)) is not None for _, word in others)):
+        return fractions and not others, words
+    if numbers:
+        meant = all(number_gone_wrong(word) for _, word in others) or (fractions and 2 * len(numbers) >= len(given))
+    else:
+        meant = all(FOR_OTHER_EYES.fullmatch(word) for _, word in others)
+    if not meant:
+        return False, words
+    if not skip_bad_rows:
+        line, word = others[0]
+        advice = "mend it; --skip_bad_rows leaves such rows out, --no-regression makes classes of all"
+        raise InputError(f"{path}, line {line}: {label} is {word!r}, not a number as the others are; {advice}")
+    return fractions, [(line, word) for line, word in words if number(word) is not None]
+
+
+def _classes(path, label, words, known_labels):
+    spellings = Counter(word for _, word in words if word and word.lower() != "nan")
+    if UNDECIDED in spellings and "+" not in spellings and UNDECIDED not in (known_labels or ()):
+        del spellings[UNDECIDED]
+    if known_labels and spellings and all(match(word, tuple(known_labels)) is not None for word in spellings):
+        return tuple(known_labels)
+    groups = {}
+    for word in sorted(spellings, key=lambda word: (-spellings[word], word)):
+        groups.setdefault(same(word), word)  # the spelling that most rows have
+    found = tuple(sorted(groups.values(), key=lambda word: (number(word) is None, number(word) or 0, word)))
+    if len(found) < 2:
+        raise InputError(f"{path}: column {label!r} has only one label ({', '.join(found) or 'empty'}); two are needed")
+    if len(found) > len(words) / 2 and len(found) > 100:
+        raise InputError(f"{path}: column {label!r} has {len(found)} different labels; --label_column names another")
+    return found
+
+
+def examples(path, rows, task, labelled=True, skip_bad_rows=False, left_out=None):
+    """list of Example, in the order of the rows.
+
+    Args:
+        labelled: rows without a label are left out; False: labels are not read.
+        skip_bad_rows: rows that can't be used are left out too, of those with labels.
+        left_out: a dict that gets NO_LABEL and BAD → how many rows.
+
+    Raises:
+        InputError: naming file and line.
+    """
+    columns = {name: _spelled(rows.columns, name) or name for name in (*task.texts, task.label)}
+    found, rows_without = [], 0
     for line, values in rows:
         try:
-            wanted = (*task.texts, task.label) if labelled else task.texts
-            if missing := [column for column in wanted if column not in values]:
-                raise ValueError(f"no {missing[0]!r}")
-            texts = [values[column] for column in task.texts]
-            label = task.parse_label(values[task.label]) if labelled else None
+            word = tidy(values.get(columns[task.label], "")) if labelled else ""
+            if missing := [name for name in task.texts if columns[name] not in values]:
+                raise ValueError(f"no {missing[0]!r}; there are {', '.join(values)}")
+            if labelled and columns[task.label] not in rows.columns:
+                raise ValueError(f"no {task.label!r}; there are {', '.join(values)}")
+            if labelled and _is_no_label(word, task):
+                rows_without += 1
+                continue
+            label = task.parse_label(word) if labelled else None
         except ValueError as error:
-            raise InputError(f"{path}, line {line}: {error}") from None
+            if not (labelled and skip_bad_rows):
+                raise InputError(f"{path}, line {line}: {error}") from None
+            rows.left_out[BAD] += 1
+            rows.first_bad = rows.first_bad or f"line {line}: {error}"
+            continue
+        texts = [values[columns[name]] for name in task.texts]
         found.append(Example(texts[0], texts[1] if task.is_pair else None, label))
+    if rows_without:
+        rows.left_out[NO_LABEL] = rows_without
+    if not found:
+        raise InputError(f"{path}: no examples in it; {_left_out(rows)}")
+    if left_out is not None:
+        left_out |= rows.left_out
     return found
+
+
+def _is_no_label(word, task):
+    if task.is_regression:
+        return not word
+    return not word or (word.lower() in (UNDECIDED, "nan") and match(word, task.labels) is None)
+
+
+def _left_out(rows):
+    words = [f"{count} {'row' if count == 1 else 'rows'} {NO_LABEL}" for count in [rows.left_out[NO_LABEL]] if count]
+    words += [f"{count} that can't be used ({rows.first_bad})" for count in [rows.left_out[BAD]] if count]
+    return "left out: " + ", ".join(words)
+
+
+# ----------------------------------------------------------------------------------------------- what was understood
+
+
+@dataclass
+class File:
+    """What one file was understood to hold; `cut`, how many texts are longer than the model reads, comes later."""
+
+    path: str
+    examples: int
+    classes: dict | None  # label → rows
+    left_out: dict
+    note: str
+    words: str  # of left_out
+    cut: int = 0
+
+
+class OwnData:
+    """The files of a run, read once.
+
+    Args:
+        files: split → path, or None.
+        columns: texts and label as named by flags, or None each.
+        regression, known_labels, stored, skip_bad_rows: see own_task.
+
+    Attributes:
+        task: the Task; files: split → File, of those that were read.
+    """
+
+    def __init__(self, files, columns, regression=None, known_labels=None, stored=None, skip_bad_rows=False):
+        self._paths, self._skip, self.files = files, skip_bad_rows, {}
+        first = files["train"] or files["dev"]
+        self._rows = {first: read_rows(first, skip_bad_rows)}
+        rows = self._rows[first]
+        self.task = own_task(first, rows, *columns, regression, known_labels, stored, skip_bad_rows)
+        self._unused = [name for name in rows.columns if name not in (*self.task.texts, self.task.label)]
+
+    def read(self, split):
+        """The examples of a split; its rows are let go."""
+        path, labelled = self._paths[split], split != "test"
+        rows = self._rows.pop(path, None)
+        if rows is None:
+            rows = read_rows(path, self._skip and labelled)
+        found = examples(path, rows, self.task, labelled, self._skip)
+        classes = None
+        if labelled and not self.task.is_regression:
+            counts = Counter(example.label for example in found)
+            classes = {name: counts[index] for index, name in enumerate(self.task.labels)}
+        words = _left_out(rows) if rows.left_out else ""
+        self.files[split] = File(str(path), len(found), classes, dict(rows.left_out), rows.note, words)
+        return found
+
+    def facts(self):
+        """All of it as JSON has it."""
+        task = self.task
+        files = {
+            split: {"file": file.path, "examples": file.examples}
+            | ({"classes": file.classes} if file.classes else {})
+            | {"longer_than_max_seq_length": file.cut, "left_out": file.left_out}
+            | ({"note": file.note} if file.note else {})
+            for split, file in self.files.items()
+        }
+        return {
+            "text_columns": list(task.texts), "label_column": task.label, "columns_not_used": self._unused,
+            "kind": "regression" if task.is_regression else "classification", "labels": list(task.labels),
+            "alike": self._alike(), **files,
+        }  # fmt: skip
+
+    def line(self, max_seq_length):
+        """All of it in one line."""
+        task = self.task
+        parts = [f"own data: text from {' and '.join(map(repr, task.texts))}, label from {task.label!r}"]
+        if self._unused:
+            parts[0] += f" (not used: {', '.join(self._unused)})"
+        parts.append("numbers, a regression" if task.is_regression else f"{len(task.labels)} classes")
+        if alike := self._alike():
+            parts[-1] += f", apart though spelled alike: {', '.join(alike)}"
+        for file in self.files.values():
+            words = f"{file.path}: {file.examples} examples"
+            if file.classes:
+                most = sorted(file.classes.items(), key=lambda entry: -entry[1])[:MOST_SAID]
+                shown = [entry for entry in file.classes.items() if entry in most]
+                more = len(file.classes) - len(shown)
+                counts = ", ".join(f"{name} {count}" for name, count in shown)
+                words += f" ({counts}{f', {more} more' if more else ''})"
+            words += f", {file.cut} longer than {max_seq_length} tokens"
+            parts.append(", ".join(part for part in (words, file.words, file.note) if part))
+        return " ".join("; ".join(parts).split())
+
+    def _alike(self):
+        """Labels of which a person may think that two are one."""
+        forms = Counter(map(loose, self.task.labels))
+        return [name for name in self.task.labels if forms[loose(name)] > 1]

@@ -19,7 +19,7 @@ SCORE_RANGE = 0.0, 5.0  # of STS-B
 
 def write_predictions(path, task, predictions):
     """One file: class indices, or the numbers of a regression, as the site wants them, whole or not at all."""
-    if task is TASKS["STS-B"]:
+    if task.name == "STS-B":
         words = [f"{value:.3f}" for value in np.clip(predictions, *SCORE_RANGE)]
     elif task.is_regression:
         words = [f"{value:.6g}" for value in predictions]

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import os
 import sys
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -15,10 +14,11 @@ import numpy as np
 
 from files.errors import InputError
 from files.json_files import read_json
+from files.temporary import temporary_folder
 
 INPUTS = ("input_ids", "token_type_ids", "attention_mask")  # int64 [B, L] each
 OPSET = 17  # of ONNX
-NOTE = "program.json"  # in a program's folder: {"engine": …, "precision": …, "max_seq_length": …}
+NOTE = "program.json"  # in a program's folder: engine, precision; max_seq_length: texts' usual length; …
 
 
 # ------------------------------------------------------------------------------------------------------------- making
@@ -48,7 +48,7 @@ def save_program(model, folder):
 def save_onnx(model, folder):
     """Writes model.onnx, for any batch and length. Raises InputError: paddle2onnx is not installed."""
     paddle2onnx = _optional("paddle2onnx")
-    with tempfile.TemporaryDirectory() as work, _stdout_to_stderr():
+    with temporary_folder() as work, _stdout_to_stderr():
         save_program(model, work)
         parts = (f"{work}/inference.json", f"{work}/inference.pdiparams", str(Path(folder) / "model.onnx"))
         paddle2onnx.export(*parts, opset_version=OPSET, optimize_tool=None)  # its default optimizer does not end
@@ -61,7 +61,7 @@ def quantise(folder):
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     path = Path(folder) / "model.onnx"
-    with tempfile.TemporaryDirectory() as work, _stdout_to_stderr():
+    with temporary_folder() as work, _stdout_to_stderr():
         logging.disable(logging.INFO)
         try:
             # Without this step nothing is quantised; its symbolic inference does not get through Paddle's shapes.

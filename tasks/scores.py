@@ -64,6 +64,8 @@ def score(task, predictions, labels):
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scikit-learn and scipy warn where we define 0
+        if task.positive != 1 and not task.is_regression:  # a model's own order of the classes
+            predictions, labels = (np.asarray(indices) == task.positive for indices in (predictions, labels))
         scores = SCORERS[task.metric](predictions, labels)
     return {name: float(value) for name, value in scores.items()}
 

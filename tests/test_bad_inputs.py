@@ -72,7 +72,11 @@ FILES = [  # flags, files that are other than they should be (None: absent), wha
     (GLUE, sst2("train", "sentence\tlabel\n"), r"SST-2/train\.tsv: no examples in it"),
     (GLUE, sst2("dev", f"{GOOD}one\ttwo\t1\n"), r"SST-2/dev\.tsv, line 4: 3 tab-separated columns where 2 belong"),
     (GLUE, sst2("dev", f"{GOOD}only text\n"), r"SST-2/dev\.tsv, line 4: 1 tab-separated columns where 2 belong"),
-    (GLUE, sst2("train", f"{GOOD}\n"), r"SST-2/train\.tsv, line 4: 1 tab-separated columns"),
+    (GLUE, sst2("train", f"{GOOD}\ntext\t1\n"), r"SST-2/train\.tsv, line 4: 1 tab-separated columns"),
+    (GLUE, sst2("train", "sentence\tlabel\n\n\n"), r"SST-2/train\.tsv: no examples in it"),
+    (f"{GLUE} --skip_bad_rows", sst2("dev", "sentence\tlabel\na\t7\nb\n"),
+     r"SST-2/dev\.tsv: no examples in it; rows skipped because they can't be used \(line 2: unknown label '7'.*\): 2"),
+    (f"{GLUE} --skip_bad_rows --do_predict", sst2("test", "index\tsentence\n0\ta\tb\n"), r"test\.tsv, line 2: 3 tab"),
     (GLUE, sst2("train", f"{GOOD}text\t2\n"), r"SST-2/train\.tsv, line 4: unknown label '2'; SST-2 has 0, 1"),
     (GLUE, sst2("train", f"{GOOD}text\tpositive\n"), r"line 4: unknown label 'positive'"),
     (GLUE, sst2("train", f"{GOOD}text\t\n"), r"line 4: the label is missing \(label is empty\)"),
@@ -105,7 +109,37 @@ FILES = [  # flags, files that are other than they should be (None: absent), wha
     (MINE, {"train.csv": ""}, r"train\.csv: no examples in it"),
     (MINE, {"train.csv": f"{OWN}one,two,three\n"}, r"train\.csv, line 4: 3 columns where 2 belong"),
     (MINE, {"dev.csv": f"{OWN}text,perhaps\n"}, r"dev\.csv, line 4: unknown label 'perhaps'; own data has no, yes"),
-    (MINE, {"dev.csv": f"{OWN}text,\n"}, r"dev\.csv, line 4: the label is missing"),
+    (MINE, {"dev.csv": "text,label\ntext,\n,-\n"}, r"dev\.csv: no examples in it; left out: 2 rows without a label"),
+    (MINE, {"dev.csv": "text;label\ntext;yes;no\n"}, r"dev\.csv, line 2: 3 columns where 2 belong \(text, label\)"),
+    (MINE, {"dev.csv": "sep=;\ntext;label\ntext\n"}, r"dev\.csv, line 3: 1 columns where 2 belong"),
+    (MINE, {"dev.csv": "text,Text,label\na,b,yes\n", "train.csv": "TEXT,label\na,yes\nb,no\n"},
+     r"dev\.csv, line 2: no 'TEXT'; there are text, Text, label"),
+    (MINE, {"train.csv": "text,label\na,Yes\nb,yes\nc,no\n", "dev.csv": "text,label\na,YES\n"},
+     r"dev\.csv, line 2: unknown label 'YES'; own data has Yes, no, yes"),
+    (MINE, {"train.csv": "text,label\na,-\nb,yes\n"}, r"train\.csv: column 'label' has only one label \(yes\)"),
+    (MINE, {"train.csv": "text,label\na,\nb,\n"}, r"train\.csv: column 'label' has only one label \(empty\)"),
+    (MINE, {"train.csv": "text,score\na,0.5\nb,nan\nc,1.25\n"}, r"train\.csv, line 3: score is 'nan', not a number"),
+    (MINE, {"train.csv": 'text,score\na,"0,5"\nb,"1,25"\n'}, r"train\.csv, line 2: score is '0,5', not a number"),
+    (MINE, {"train.csv": "text;score\na;1\nb;1,5\n"}, r"train\.csv, line 3: score is '1,5', not a number"),
+    (MINE, {"train.csv": "text,score\na,1\nb,N/A\nc,2\n"}, r"train\.csv, line 3: score is 'N/A', not a number"),
+    (MINE, {"train.csv": "text,score\na,0.5\nb,1\n", "dev.csv": "text,score\na,1e999\n"},
+     r"dev\.csv, line 2: score is '1e999', not a finite number"),
+    (f"{MINE} --skip_bad_rows", {"train.csv": "text,score\na,0.5\nb,1\n", "dev.csv": "text,score\na,?\n"},
+     r"dev\.csv: no examples in it; left out: 1 that can't be used \(line 2: score is '\?'"),
+    (f"{MINE} --skip_bad_rows", {"train.csv": "text,label\na\nb,c,d\n"},
+     r"train\.csv: no examples in it; 2 can't be used \(line 2: 1 columns where 2 belong"),
+    (f"{MINE} --train_file t.tsv", {"t.tsv": 'text\tlabel\n"one\ntwo"\tyes\n'}, r"t\.tsv, line 2: .*; quotes are data"),
+    (f"{MINE} --train_file t.tsv", {"t.tsv": '"text"\t"label"\n"a"\t"yes"\n'}, r"t\.tsv, line 1: quotes are data in"),
+    (f"{MINE} --train_file t.tsv", {"t.tsv": "text,label\na,yes\n"}, r"t\.tsv, line 1: no tab in it; .*call it \.csv"),
+    (f"{MINE} --train_file t.tsv", {"t.tsv": "gold_label\tsentence1\tsentence2\tlabel1\nneutral\ta\tb\n"},
+     r"t\.tsv, line 2: 3 columns where 4 .*: take the \.jsonl that comes with them"),
+    (f"{MINE} --train_file t.txt", {"t.txt": "gold_label\tsentence1\n"}, r"t\.txt: unknown kind .*: take the \.jsonl"),
+    (f"{MINE} --train_file t.json", {"t.json": '[{"text": "a", "label": 1}\n'}, r"t\.json, line 2: not JSON"),
+    (f"{MINE} --train_file t.json", {"t.json": "[1]"}, r"t\.json, line 1: not an object like"),
+    (f"{MINE} --train_file t.json", {"t.json": '{"data":\n [{"text": "a"}]}'}, r"t\.json, line 1: not JSON .* an arr"),
+    (f"{MINE} --train_file t.jsonl", {"t.jsonl": '{"text": "a", "label": ["x"]}\n'}, r"t\.jsonl, line 1: label is \["),
+    (f"{MINE} --text_column label --label_column label", {}, r"train\.csv: column 'label' can't be both text and"),
+    (f"{MINE} --label_column LABEL", {"train.csv": "Label,label,text\na,b,c\n"}, r"line 1: no column 'LABEL' \("),
     (MINE, {"dev.csv": "body,label\na,yes\n"}, r"dev\.csv, line 2: no 'text'"),
     (MINE, {"train.csv": "a,b,label\nx,y,1\nx,y,2\n"}, r"train\.csv, line 1: which column is the text\?"),
     (MINE, {"train.csv": "text,note\nx,1\nx,2\n"}, r"train\.csv, line 1: which column is the label\?"),
@@ -162,6 +196,10 @@ USAGE = [
     (f"{GLUE} --seed -1", "--seed must be at least 0, not -1"),
     (f"{GLUE} --lr_scheduler_type square", "invalid choice: 'square'"),
     (f"{GLUE} --amp O3", "invalid choice: 'O3'"),
+    (
+        f"{GLUE} --model_type bert --mask_conv_padding",
+        "--mask_conv_padding is for convolutions; --model_type bert has",
+    ),
     (f"{GLUE} --learning_rat 1", "unrecognized arguments: --learning_rat 1"),
 ]
 
@@ -196,7 +234,7 @@ def test_bad_usage(here, capsys, flags, message):
 
 
 def test_there_are_enough_of_them():
-    assert len(FILES) + len(USAGE) >= 60
+    assert len(FILES) + len(USAGE) >= 105
 
 
 SHELL = [
@@ -225,7 +263,7 @@ def test_through_the_shell(here, command, files, message):
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_a_full_disk(here, monkeypatch, capsys, one_line):
+def test_a_full_disk(here, monkeypatch, capsys):
     """While a checkpoint is written: the last one stays whole."""
     assert run_glue.main(GLUE.split()) == 0
     before = {path: path.read_bytes() for path in (here / "out").rglob("*") if path.is_file()}
@@ -239,7 +277,8 @@ def test_a_full_disk(here, monkeypatch, capsys, one_line):
         return fsync(handle)
 
     monkeypatch.setattr(os, "fsync", full)
-    one_line(run_glue.main(f"{GLUE} --max_steps 4 --resume".split()), "No space left on device")
+    assert run_glue.main(f"{GLUE} --max_steps 4 --resume".split()) == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith(": No space left on device")
     last = {path: content for path, content in before.items() if path.parent.name == "last"}
     assert last
     assert all(path.read_bytes() == content for path, content in last.items())

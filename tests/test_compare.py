@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 import sys
 
 import numpy as np
@@ -15,7 +16,7 @@ from comparison.model_pairs import LIBRARIES, Subject, random_subject
 from comparison.references import Ours
 from conversion import formats, weight_names
 from files.json_files import read_json
-from files.weights import read_weights
+from files.weights import read_weights, write_safetensors
 from layers import functions
 from layers.dense import Linear
 from layers.functions import ACTIVATIONS
@@ -330,6 +331,41 @@ def test_bad_usage(one_line, tmp_path, monkeypatch):
     with pytest.raises(SystemExit) as stopped:
         compare.main(["--checks", "everything"])
     assert stopped.value.code == 2
+
+
+@needs_hugging_face
+def test_published_weights_that_cannot_be_had_are_said_and_random_ones_taken(tmp_path, monkeypatch, capsys, one_line):
+    """An interrupted download is no checkpoint, nor is one that is damaged."""
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    folder = tmp_path / "models--YituTech--conv-bert-small/snapshots/main"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(ConvBertConfig.from_preset("convbert-small").to_dict()))
+    (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n")
+    lacking = r"hf:YituTech/conv-bert-small: can't be had from http://127\.0\.0\.1:9 .*; .* lacks "
+    for damage in (r"weights \(model\.safetensors or ", r"model\.safetensors: cut off or damaged"):
+        args = compare.parse(["--models", "convbert-small"])
+        (subject,) = compare.subjects(args, tmp_path, [])
+        assert subject.own is None
+        assert re.fullmatch(f"{lacking}{damage}.*; comparing random weights\n", capsys.readouterr().err)
+        one_line(compare.main(["--models", "convbert-small", "--weights", "hub"]), lacking + damage)
+        (folder / "model.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{")
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"")
+    weights = {"embeddings.word_embeddings.weight": np.zeros((3, 4), "f")}  # whole, but of no such model
+    write_safetensors(folder / "model.safetensors", weights)
+    (subject,) = compare.subjects(compare.parse(["--models", "convbert-small"]), tmp_path, [])
+    assert subject.own is None
+    assert re.search("comparing random weights$", capsys.readouterr().err)
+
+
+@needs_hugging_face
+def test_a_checkpoint_with_a_wrapper_s_names_is_compared(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "wrapped")
+    weights = {f"module.{name}": array for name, array in read_weights(folder).items()}
+    write_safetensors(tmp_path / "wrapped/model.safetensors", weights, "pt")
+    assert compare.main(["--weights", str(tmp_path / "wrapped"), "--checks", "heads"]) == 0
 
 
 # ------------------------------------------------------------------------------------------------------------- golden

@@ -141,6 +141,58 @@ def test_a_regression(tmp_path, capsys):
     assert isinstance(prediction.score, float)
 
 
+@needs("paddle2onnx", "onnxruntime")
+@pytest.mark.parametrize(("form", "int8"), KINDS)
+def test_any_number_of_labels(tmp_path, form, int8):
+    settings = dict(num_labels=3, label_names=["art", "war", "law"], problem_type="multi_label_classification")
+    model_folder(tmp_path / "model", **settings)
+    command = ["--model", tmp_path / "model", "--output", tmp_path / "out", "--format", form]
+    assert export.main([*map(str, command), "--int8" if int8 else "--no-int8"]) == 0
+    for answer, expected in zip(
+        *(Predictor(tmp_path / name)(sentences()[:9]) for name in ("out", "model")), strict=True
+    ):
+        assert answer.label is None
+        assert answer.labels == [name for name, chance in answer.probabilities.items() if chance > 0.5]
+        if not int8:
+            assert answer.probabilities == pytest.approx(expected.probabilities, abs=1e-5)
+
+
+@needs("paddle2onnx", "onnxruntime")
+def test_programs_cut_texts_as_the_model_does(tmp_path):
+    model_folder(tmp_path / "model")
+    (tmp_path / "model/tokenizer_config.json").write_text('{"model_max_length": 24}')
+    for name, flags, expected in (("a", [], 24), ("b", ["--max_seq_length", "12"], 12)):
+        command = ["--model", tmp_path / "model", "--output", tmp_path / name, "--format", "paddle_inference"]
+        assert export.main([*map(str, command), *flags]) == 0
+        assert read_json(tmp_path / name / "program.json")["max_seq_length"] == expected
+        assert read_json(tmp_path / name / "tokenizer_config.json")["model_max_length"] == expected
+        assert Predictor(tmp_path / name).max_seq_length == expected
+        assert Predictor(tmp_path / name, max_seq_length=40).max_seq_length == 40
+        assert Predictor(tmp_path / name, max_seq_length=400).max_seq_length == 64
+
+
+@pytest.mark.parametrize("int8", [False, True])
+@needs("paddle2onnx", "onnxruntime")
+def test_damaged_weights_make_no_program(tmp_path, one_line, int8):
+    model = ConvBertForSequenceClassification.from_pretrained(str(model_folder(tmp_path / "model")))
+    model.classifier.out_proj.bias.set_value(np.full(model.classifier.out_proj.bias.shape, np.nan, np.float32))
+    model.save_pretrained(tmp_path / "model")
+    command = ["--model", str(tmp_path / "model"), "--output", str(tmp_path / "out")]
+    one_line(export.main([*command, "--int8" if int8 else "--no-int8"]), "no number .* its weights are damaged")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dev_set_for_another_kind_of_answer(tmp_path, one_line):
+    data = ["--data_dir", str(ROOT / "samples"), "--output", str(tmp_path / "out")]
+    for name, settings, task, words in (
+        ("a", dict(problem_type="multi_label_classification"), "SST-2", "any number of labels for a text"),
+        ("b", dict(num_labels=5, label_names=None), "SST-2", "LABEL_4, which are not the labels of SST-2"),
+        ("c", dict(label_names=None), "STS-B", "LABEL_1, which are not the labels of STS-B"),
+    ):
+        folder = model_folder(tmp_path / name, **settings)
+        one_line(export.main(["--model", str(folder), *data, "--task_name", task]), words)
+
+
 def test_a_program_that_differs_is_not_made(folder, tmp_path, monkeypatch, one_line):
     class Wrong(programs.PaddleInference):
         def __call__(self, arrays):

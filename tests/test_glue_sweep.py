@@ -2,7 +2,6 @@
 
 import re
 import zipfile
-from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
@@ -47,33 +46,30 @@ def test_the_table():
 
 
 class Started:
-    """Stands for the sweep's subprocess.run: notes the command, writes results; fails where it is told.
-
-    (Only for the sweep's: matplotlib starts a process too when it looks for fonts the first time.)
-    """
+    """Stands for the sweep's run_to_its_end: notes the command, writes results; fails where it is told."""
 
     def __init__(self, fail_at=None):
         self.commands, self.fail_at = [], fail_at
 
-    def __call__(self, command, check):
+    def __call__(self, command):
         self.commands.append(command[2:])
         flags = dict(zip(command[2::2], command[3::2], strict=False))
         if len(self.commands) == self.fail_at:
-            return type("Done", (), {"returncode": 2})
+            return 2
         write_json(f"{flags['--output_dir']}/results.json", results(dev={"acc": 0.5, "mcc": 0.4}))
-        return type("Done", (), {"returncode": 0})
+        return 0
 
 
 def test_only_what_is_not_finished_is_run(tmp_path, monkeypatch, capsys):
     arguments = f"--task_name sst-2 CoLA --seeds 1 2 --output_dir {tmp_path} --batch_size 8".split()
     first = Started(fail_at=3)
-    monkeypatch.setattr(glue_sweep, "subprocess", SimpleNamespace(run=first))
+    monkeypatch.setattr(glue_sweep, "run_to_its_end", first)
     assert glue_sweep.main(arguments) == 2
     assert "CoLA, seed 1: stopped with status 2; the same command goes on" in capsys.readouterr().err
     assert not (tmp_path / "results.json").exists()
     assert not (tmp_path / "CoLA/seed-1/command.json").exists()  # other flags may mend it
     second = Started()
-    monkeypatch.setattr(glue_sweep, "subprocess", SimpleNamespace(run=second))
+    monkeypatch.setattr(glue_sweep, "run_to_its_end", second)
     assert glue_sweep.main(arguments) == 0
     for command, (task, seed) in zip(second.commands, (("CoLA", 1), ("CoLA", 2)), strict=True):
         folder = str(tmp_path / task / f"seed-{seed}")
@@ -90,7 +86,7 @@ def test_only_what_is_not_finished_is_run(tmp_path, monkeypatch, capsys):
 
 def test_mnli_s_model_is_for_some_tasks_only(tmp_path, monkeypatch):
     started = Started()
-    monkeypatch.setattr(glue_sweep, "subprocess", SimpleNamespace(run=started))
+    monkeypatch.setattr(glue_sweep, "run_to_its_end", started)
     assert glue_sweep.main(["--task_name", "RTE", "CoLA", "--init_from", "MNLI", "--output_dir", str(tmp_path)]) == 0
     assert ["--init_from" in command for command in started.commands] == [True, False]
 

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import os
+import shutil
 import subprocess
 import sys
 
@@ -121,6 +123,200 @@ def test_many_texts_in_chunks(folder, monkeypatch):
     lines = list(predict.answers(predictor, ((text, None) for text in texts), "jsonl"))
     assert [json.loads(line)["text"] for line in lines] == texts
     assert predictor([]) == []
+
+
+TOPICS = dict(num_labels=3, label_names=["art", "war", "law"], problem_type="multi_label_classification")
+
+
+@pytest.fixture(scope="module")
+def topics(tmp_path_factory):
+    """A model by which a text may have any number of labels; each holds for about half of the texts."""
+    folder = made(tmp_path_factory.mktemp("topics"), mask_conv_padding=True, **TOPICS)
+    model = ConvBertForSequenceClassification.from_pretrained(str(folder))
+    bias = model.classifier.out_proj.bias
+    bias.set_value(bias.numpy() - np.median(Predictor(folder).logits(TEXTS), axis=0))
+    model.save_pretrained(folder)
+    return folder
+
+
+def test_any_number_of_labels(topics, capsys):
+    texts = [*TEXTS, "war and law", "art", "a film of the war"]
+    predictor = Predictor(topics)
+    expected = 1 / (1 + np.exp(-predictor.logits(texts).astype(np.float64)))
+    lines = [json.loads(line) for line in answers(capsys, "--model", topics, *texts).splitlines()]
+    for line, row in zip(lines, expected, strict=True):
+        assert set(line) == {"text", "labels", "probabilities"}
+        assert list(line["probabilities"]) == TOPICS["label_names"]
+        assert list(line["probabilities"].values()) == pytest.approx(row, abs=1e-6)
+        assert line["labels"] == [name for name, chance in line["probabilities"].items() if chance > 0.5]
+    assert any(abs(row.sum() - 1) > 0.1 for row in expected)
+    assert len({len(line["labels"]) for line in lines}) > 1
+    header, *rows = csv.reader(io.StringIO(answers(capsys, "--model", topics, *texts, "--format", "csv")))
+    assert header == ["text", "labels", "probability art", "probability war", "probability law"]
+    assert [row[1] for row in rows] == ["|".join(line["labels"]) for line in lines]
+
+
+def test_one_label_by_itself(tmp_path, capsys):
+    folder = made(tmp_path, num_labels=1, label_names=["spam"], problem_type="multi_label_classification")
+    answer = json.loads(answers(capsys, "--model", folder, "a"))
+    chance = answer["probabilities"]["spam"]
+    assert 0 < chance < 1
+    assert answer["labels"] == ["spam"] * (chance > 0.5)
+
+
+def test_a_regression_with_a_name_answers_too(tmp_path, capsys):
+    folder = made(tmp_path, num_labels=1, label_names=["stars"], problem_type="regression")
+    assert set(json.loads(answers(capsys, "--model", folder, "a"))) == {"text", "score"}
+
+
+HEADS = [
+    (dict(num_labels=3, problem_type="regression"), r"config\.json: a regression of 3 numbers"),
+    (dict(num_labels=1, problem_type="single_label_classification"), r"but of one label, which is no choice"),
+    (dict(num_labels=2, label_names=["a", "a"]), r"config\.json: .*two labels .*name.* \(a, a\)"),
+]
+
+
+@pytest.mark.parametrize(("settings", "message"), HEADS)
+def test_heads_that_can_not_be_answered_with(tmp_path, one_line, settings, message):
+    one_line(predict.main(["--model", str(made(tmp_path, **settings)), "--device", "cpu", "a"]), message)
+
+
+@pytest.mark.parametrize("model_type", ["convbert", "bert"])
+def test_an_unknown_problem(topics, tmp_path, one_line, model_type):
+    shutil.copytree(topics, tmp_path, dirs_exist_ok=True)
+    changed = json.loads((tmp_path / "config.json").read_text()) | {"problem_type": "ranking", "model_type": model_type}
+    (tmp_path / "config.json").write_text(json.dumps(changed))
+    one_line(predict.main(["--model", str(tmp_path), "--device", "cpu", "a"]), "problem_type 'ranking' is unknown")
+
+
+LENGTHS = [  # tokenizer_config.json, flag, what texts are cut to; the model has 64 positions
+    (None, None, 64),
+    ({}, None, 64),
+    ({"model_max_length": 16}, None, 16),
+    ({"model_max_length": 16.0}, None, 16),
+    ({"max_len": 16}, None, 16),
+    ({"model_max_length": 16}, 40, 40),
+    ({"model_max_length": 200}, None, 64),
+    ({"model_max_length": None}, None, 64),
+    ({"model_max_length": 1000000000000000019884624838656}, None, 64),
+    ({"model_max_length": 1e20}, None, 64),
+    ({}, 500, 64),
+]
+
+
+@pytest.mark.parametrize(("stored", "flag", "expected"), LENGTHS)
+def test_texts_are_cut_as_in_training(folder, tmp_path, capsys, stored, flag, expected):
+    shutil.copytree(folder, tmp_path / "model")
+    if stored is not None:
+        (tmp_path / "model/tokenizer_config.json").write_text(json.dumps(stored))
+    flags = [] if flag is None else ["--max_seq_length", str(flag)]
+    long, fits = "film " * 100, "film " * (expected - 2)
+    assert predict.main(["--model", str(tmp_path / "model"), "--device", "cpu", long, fits, *flags]) == 0
+    cut, whole = capsys.readouterr()
+    first, second = (json.loads(line)["probabilities"] for line in cut.splitlines())
+    assert first == pytest.approx(second, abs=1e-6)
+    (line,) = [line for line in whole.splitlines() if "warning" in line]
+    assert f"1 text has more than {expected} tokens and was cut" in line
+    assert ("--max_seq_length" in line) == (expected < 64)
+
+
+def test_a_text_that_fits_is_not_called_cut(folder, capsys):
+    assert predict.main(["--model", str(folder), "--device", "cpu", "film " * 62]) == 0
+    assert "cut" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("length", ["64", [64], -5, True])
+def test_a_length_that_is_none(folder, tmp_path, one_line, length):
+    shutil.copytree(folder, tmp_path / "model")
+    (tmp_path / "model/tokenizer_config.json").write_text(json.dumps({"model_max_length": length}))
+    status = predict.main(["--model", str(tmp_path / "model"), "--device", "cpu", "a"])
+    one_line(status, r"tokenizer_config\.json: model_max_length is .*, not a number of tokens")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("settings", [dict(num_labels=2), dict(num_labels=1), TOPICS], ids=["classes", "number", "any"])
+def test_damaged_weights_are_one_line(tmp_path, one_line, value, settings):
+    model = ConvBertForSequenceClassification.from_pretrained(str(made(tmp_path / "model", **settings)))
+    bias = model.classifier.out_proj.bias
+    bias.set_value(np.full(bias.shape, value, np.float32))
+    model.save_pretrained(tmp_path / "model")
+    flags = f"--model {tmp_path / 'model'} --device cpu --output_file {tmp_path / 'out'}".split()
+    one_line(predict.main([*flags, "a good film"]), r"no number \(NaN or infinity\) comes out for 'a good film'")
+    assert not (tmp_path / "out").exists()
+
+
+DASHES = ["-bad", "-hello", "-m", "--nice try", "-1", "-1.5 stars", "---", "--:(", "- no", "-"]
+
+
+def test_texts_that_begin_with_a_dash(folder, capsys):
+    for texts in (DASHES, DASHES[:1], ["good", *DASHES]):
+        lines = answers(capsys, *texts, "--model", folder).splitlines()
+        assert [json.loads(line)["text"] for line in lines] == texts
+    (line,) = answers(capsys, "--model", folder, "-a", "--text_pair", "-b").splitlines()
+    assert (json.loads(line)["text"], json.loads(line)["text_pair"]) == ("-a", "-b")
+    assert predict.main([f"--model={folder}", "--device", "cpu", "--", "--good"]) == 0
+    assert json.loads(capsys.readouterr().out)["text"] == "--good"
+
+
+@pytest.mark.parametrize("flag", ["--batchsize", "--batchsize=8", "--nice", "--max-seq-length"])
+def test_a_misspelt_flag_is_no_text(folder, capsys, flag):
+    with pytest.raises(SystemExit) as error:
+        predict.main(["--model", str(folder), "text", flag, "8"])
+    assert error.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"unknown flag {flag}; if it is a text, write -- before the texts" in line
+
+
+def test_a_pipe_is_answered_line_by_line(folder):
+    command = [sys.executable, ROOT / "predict.py", "--model", folder, "--input_file", "-", "--device", "cpu"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        for text in ("a good film", "", "a bad film"):
+            process.stdin.write(f"{text}\n".encode())
+            process.stdin.flush()
+            assert json.loads(process.stdout.readline())["text"] == text  # while the pipe stays open
+        process.stdin.write(b"no line end")
+        process.stdin.close()
+        assert json.loads(process.stdout.readline())["text"] == "no line end"
+        assert process.wait(timeout=60) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_what_is_there_is_answered_together(tmp_path, monkeypatch):
+    texts = [f"text {number} " + "long " * (number % 50) for number in range(10_000)]
+    (tmp_path / "a.txt").write_text("\n".join(texts))
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    process = subprocess.Popen(["sh", "-c", f"exec cat {tmp_path / 'a.txt'} > {fifo}"])
+    try:
+        for path in (tmp_path / "a.txt", fifo):
+            lines = predict.ArrivingLines(path)
+            found = list(predict.chunks(predict.read_texts(path, lines=lines), lines.ready))
+            assert [text for chunk in found for text, _ in chunk] == texts
+            assert len(found[0]) == predict.CHUNK
+            assert len(found) <= 6
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_files_that_are_there_stay(folder, tmp_path, capsys, one_line, monkeypatch):
+    flags = ["--model", str(folder), "--device", "cpu", "a"]
+    for flag, name in (("--output_file", "a.csv"), ("--explain", "a.png")):
+        path = tmp_path / name
+        path.write_text("mine")
+        with monkeypatch.context() as patch:
+            patch.setattr(predict, "make_predictor", None)  # refused before any work
+            one_line(predict.main([*flags, flag, str(path)]), rf"{flag} .*{name}: is there already; add --overwrite")
+        assert path.read_text() == "mine"
+        assert predict.main([*flags, flag, str(path), "--overwrite"]) == 0
+        assert path.read_bytes() != b"mine"
+        capsys.readouterr()
+    one_line(predict.main([*flags, "--output_file", str(tmp_path / "no/a.csv")]), "its folder does not exist")
+    one_line(predict.main([*flags, "--output_file", str(tmp_path), "--overwrite"]), "is there, and no file")
 
 
 BAD = [

@@ -111,3 +111,20 @@ def test_the_loops_get_as_many_threads_as_the_products():
     assert fresh(code)[0] == str(runtime.cores())
     assert fresh(code, OMP_NUM_THREADS="1")[0] == "1"
     assert fresh(code, OMP_NUM_THREADS="2", NUMBA_NUM_THREADS="1")[0] == "1"
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in ROOT.glob("*.py") if path.stem != "modeling"))
+def test_on_windows_every_script_says_what_to_do(script):
+    """In one line, and before anything that only this system has can fail."""
+    late = {"benchmark.py", "glue_sweep.py", "tokenizer.py"}  # these import others first, which know this system only
+    code = (
+        f"import runpy, sys{', subprocess, numpy, tokenizers' * (script in late)}\n"
+        "sys.platform, sys.argv = 'win32', [sys.argv[1], '--overwrite']\n"
+        "sys.modules['resource'] = sys.modules['fcntl'] = None\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code, script], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    (line,) = done.stderr.splitlines()
+    assert "Windows" in line
+    assert "WSL" in line

@@ -67,7 +67,7 @@ def test_headers_equal_the_official(name):
 def test_generator_reproduces_the_files(tmp_path):
     subprocess.run([sys.executable, SAMPLES / "generate.py", "--output", tmp_path], check=True)
     written = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()}
-    assert len(written) == len(SPLITS) + 3  # and the diagnostic set, the corpus and the vocabulary
+    assert len(written) == len(SPLITS) + 4  # and the diagnostic set, the corpus, the vocabulary and its switches
     for path in written:
         assert (tmp_path / path).read_bytes() == (SAMPLES / path).read_bytes(), path
 

@@ -16,12 +16,14 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import ROOT, needs
 from test_export import model_folder
 
 import serve
-from serving.predictor import Predictor
+from serving.predictor import Predictor, make_predictor
+from tokenizer import ConvBertTokenizer
 
 pytestmark = needs("fastapi", "uvicorn", "httpx2")
 
@@ -74,6 +76,46 @@ def test_a_regression(tmp_path):
     assert answer == {"score": pytest.approx(predictor(["a"])[0].score, abs=1e-6)}
 
 
+def test_any_number_of_labels(tmp_path):
+    from starlette.testclient import TestClient
+
+    settings = dict(num_labels=3, label_names=["art", "war", "law"], problem_type="multi_label_classification")
+    predictor = Predictor(model_folder(tmp_path / "model", mask_conv_padding=True, **settings))
+    texts = ["a good film", "war and law", "x " * 300]
+    expected = 1 / (1 + np.exp(-predictor.logits(texts).astype(np.float64)))
+    client = TestClient(serve.make_app(predictor))
+    for found, row in zip(client.post("/predict", json={"text": texts}).json()["predictions"], expected, strict=True):
+        assert set(found) == {"labels", "probabilities"}  # an empty list is an answer
+        assert list(found["probabilities"].values()) == pytest.approx(row, abs=1e-6)
+        assert found["labels"] == [name for name, chance in found["probabilities"].items() if chance > 0.5]
+    assert client.post("/explain", json={"text": texts[0]}).content.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("settings", [{}, dict(num_labels=1, label_names=None)], ids=["classes", "number"])
+def test_damaged_weights_are_the_server_s_fault(tmp_path, settings):
+    from starlette.testclient import TestClient
+
+    predictor = Predictor(model_folder(tmp_path / "model", **settings))
+    bias = predictor.engine.model.classifier.out_proj.bias
+    bias.set_value(np.full(bias.shape, np.nan, np.float32))
+    client = TestClient(serve.make_app(predictor))
+    for path in ("/predict", "/explain"):
+        answer = client.post(path, json={"text": "a"})
+        assert answer.status_code == 500
+        assert "no number (NaN or infinity) comes out" in answer.json()["detail"]
+        assert str(tmp_path) not in answer.text
+    assert client.post("/explain", json={"text": "a", "layer": 3}).status_code == 422
+
+
+def test_a_server_with_damaged_weights_does_not_begin(folder, tmp_path, one_line):
+    from files.weights import read_weights, write_safetensors
+
+    shutil.copytree(folder, tmp_path / "model")
+    weights = {name: array * np.float32(np.nan) for name, array in read_weights(folder).items()}
+    write_safetensors(tmp_path / "model/model.safetensors", weights)
+    one_line(serve.main(["--model", str(tmp_path / "model"), "--device", "cpu", "--port", "0"]), "no number")
+
+
 BAD = [
     (b"{", 422, "JSON decode error"),
     (b"", 422, "Field required"),
@@ -120,13 +162,48 @@ def test_the_page_of_the_interface_needs_no_network(client):
         assert client.get(address).status_code == 200
 
 
+def test_the_model_s_own_tokens_in_a_text_are_words(folder):
+    from starlette.testclient import TestClient
+
+    args = serve.parse_args(["--model", str(folder), "--device", "cpu"])
+    client = TestClient(serve.make_app(make_predictor(args)))
+    plain = Predictor(folder)
+    words = Predictor(folder, split_special_tokens=True)
+    for token in ("[SEP]", "[CLS]", "[PAD]", "[MASK]"):
+        text = f"a good {token} film"
+        (found,) = probabilities(client.post("/predict", json={"text": text}).json())
+        assert found == pytest.approx(words([text])[0].probabilities, abs=1e-6)
+        assert found != pytest.approx(plain([text])[0].probabilities, abs=1e-6)
+        assert token in plain.tokenizer.tokenize(text)
+        assert token not in words.tokenizer.tokenize(text)
+    words.tokenizer.split_special_tokens = False  # back as it was
+    assert words.tokenizer.tokenize("a [SEP]") == ["a", "[SEP]"]
+    asked = serve.parse_args(["--model", str(folder), "--device", "cpu", "--no-split_special_tokens"])
+    assert make_predictor(asked).tokenizer.tokenize("a [SEP]") == ["a", "[SEP]"]
+
+
+def test_tokens_that_were_added_stay_what_they_are(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "model")
+    tokenizer = ConvBertTokenizer.from_pretrained(folder)
+    ids = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get)
+    (tmp_path / "model/vocab.txt").write_text("".join(f"{token}\n" for token in [*ids[:-1], "[E1]"]))
+    config = {"additional_special_tokens": ["[E1]"]}
+    (tmp_path / "model/tokenizer_config.json").write_text(json.dumps(config))
+    plain, words = (Predictor(tmp_path / "model", split_special_tokens=split) for split in (None, True))
+    text = "[E1] a film [E1]"
+    assert words.tokenizer.tokenize(text) == plain.tokenizer.tokenize(text) == ["[E1]", "a", "film", "[E1]"]
+    assert words([text])[0].probabilities == pytest.approx(plain([text])[0].probabilities, abs=1e-6)
+    assert "[SEP]" not in words.tokenizer.tokenize("[E1] a [SEP] film")
+
+
 def test_explanations(client, predictor):
     answer = client.post("/explain", json={"text": "a good film", "text_pair": "b", "layer": 2})
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "image/png"
     assert answer.content.startswith(b"\x89PNG")
+    assert client.post("/explain", json={"text": "a", "text_pair": ""}).status_code == 200
     for body, words in (
-        ({"text": "a", "layer": 3}, "layer 3: this model has layers 1 to 2"),
+        ({"text": "a", "text_pair": "", "layer": 3}, "layer 3: this model has layers 1 to 2"),
         ({"text": ["a"]}, "valid string"),
     ):
         answer = client.post("/explain", json=body)

@@ -20,6 +20,7 @@ import pytest
 
 import tokenizer as module
 from files.errors import InputError
+from text.tokenizer_files import stored_switches
 from tokenizer import SPECIAL_TOKENS, ConvBertTokenizer, save_vocabulary, train_vocabulary
 
 ROOT = Path(__file__).parents[1]
@@ -223,6 +224,118 @@ def test_pretokenised_input_is_hugging_faces(ours, folder, hugging_face, strings
     assert ours([], is_split_into_words=True)["input_ids"] == [ours.cls_token_id, ours.sep_token_id]
 
 
+A_PAIR = ["a film", "the plot of it"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        [A_PAIR],
+        [tuple(A_PAIR)],
+        [A_PAIR, tuple(A_PAIR[::-1]), ["", "a"], ("a", "")],
+        (A_PAIR, A_PAIR[::-1]),
+        ["a film", A_PAIR],  # one text, and a pair
+        [A_PAIR, "a film"],
+        tuple(A_PAIR),  # two texts: what stands in a list or not is a batch
+        A_PAIR,
+        [[np.str_("a"), "b"]],
+    ],
+    ids=str,
+)
+def test_pairs_in_the_list_of_texts_are_hugging_faces(ours, folder, hugging_face, text):
+    theirs = hugging_face.from_pretrained(folder)
+    for arguments in ({}, {"padding": True}, {"truncation": True, "max_length": 6}, {"add_special_tokens": False}):
+        expected = dict(theirs(text, **arguments, **EVERYTHING))
+        assert ours(text, **arguments, **EVERYTHING) == expected
+    pair = ours([A_PAIR])["input_ids"][0]
+    assert pair.count(ours.sep_token_id) == 2
+    assert pair == ours(*A_PAIR)["input_ids"]
+
+
+def test_pairs_of_words_in_the_list_are_hugging_faces_5x(ours, folder, hugging_face):
+    """4.x takes them behind a first text that is no pair."""
+    theirs = hugging_face.from_pretrained(folder)
+    words = ["a", "film"], ["the", "plot"]
+    texts = [["a"], words, list(words), ([], ["a"]), []]
+    assert ours(texts, is_split_into_words=True) == dict(theirs(texts, is_split_into_words=True))
+    assert ours([words], is_split_into_words=True) == ours([words[0]], [words[1]], is_split_into_words=True)
+
+
+def test_what_hugging_face_refuses_is_refused(ours, folder, hugging_face):
+    """But for an empty list, which is an empty batch here."""
+    theirs = hugging_face.from_pretrained(folder)
+    words = {"is_split_into_words": True}
+    calls = [
+        (None, {}), ([None], {}), (["a", None], {}), (3, {}), (b"a", {}), ({"a"}, {}), (np.array(["a"]), {}),
+        ([["a", "b", "c"]], {}), ([["a"]], {}), ([[]], {}), ([["a", None]], {}), ([[["a"], ["b"]]], {}),
+        ([A_PAIR], {"text_pair": ["c"]}), ([A_PAIR], {"text_pair": [A_PAIR]}), ("a", {"text_pair": ["b"]}),
+        ("a", {"text_pair": A_PAIR}), (["a"], {"text_pair": "b"}), (["a", "b"], {"text_pair": ["c"]}),
+        ("a b", words), ([["a"], "a"], words), (["a"], {"text_pair": "b", **words}), ([[["a"]]], words),
+        ("\ud800", {}),
+    ]  # fmt: skip
+    for text, arguments in calls:
+        with pytest.raises((TypeError, ValueError)):
+            theirs(text, **arguments)
+        with pytest.raises(InputError):
+            ours(text, **arguments)
+
+
+def test_ids_and_tokens_alone_take_no_pairs(ours):
+    for call, argument in ((ours.tokenize, A_PAIR), (ours.encode_ids, [A_PAIR])):
+        with pytest.raises(InputError, match="every text must be a str, not list of str"):
+            call(argument)
+
+
+SPELLED = "a [SEP] b[MASK]c [PAD] <sp>x <ent> [CLS][UNK]"
+
+
+def test_special_tokens_inside_a_text_are_hugging_faces_and_can_be_split(folder, hugging_face):
+    default = add_to(ConvBertTokenizer(folder / "vocab.txt"), special=True)
+    splitting = add_to(ConvBertTokenizer(folder / "vocab.txt", split_special_tokens=True), special=True)
+    theirs = add_to(hugging_face.from_pretrained(folder), special_tokens=True)
+    their_splitting = add_to(hugging_face.from_pretrained(folder, split_special_tokens=True), special_tokens=True)
+    words = {"is_split_into_words": True}
+    for text, arguments in (
+        (SPELLED, {}),
+        ([SPELLED, ADDED], {}),
+        ([[SPELLED, "[SEP]"]], {}),
+        (["[SEP] a", "b"], words),
+    ):
+        assert default(text, **arguments) == dict(theirs(text, **arguments))
+        expected = dict(their_splitting(text, **arguments))
+        assert splitting(text, **arguments) == default(text, split_special_tokens=True, **arguments) == expected
+        assert splitting(text, split_special_tokens=False, **arguments) == default(text, **arguments)
+    assert {"[SEP]", "[MASK]", "[PAD]", "<sp>"} <= set(default.tokenize(SPELLED))
+    assert {"[SEP]", "[MASK]", "[PAD]", "<sp>"}.isdisjoint(splitting.tokenize(SPELLED))
+    assert "<ent>" in splitting.tokenize(SPELLED)  # added, but not special
+    (ids,) = splitting.encode_ids([SPELLED])
+    assert ids == splitting(SPELLED)["input_ids"][1:-1] == default.encode_ids([SPELLED], True)[0]
+    splitting.add_tokens("<late>", special=True)
+    default.split_special_tokens = True
+    assert default(SPELLED) == splitting(SPELLED)
+    assert "<late>" not in splitting.tokenize("<late>")
+    assert splitting.convert_tokens_to_ids("<late>") == len(splitting) - 1
+
+
+def test_splitting_is_kept_by_a_copy_and_by_a_folder(folder, tmp_path, hugging_face):
+    tokenizer = ConvBertTokenizer(folder / "vocab.txt", split_special_tokens=True)
+    expected = tokenizer(SPELLED)
+    assert pickle.loads(pickle.dumps(tokenizer))(SPELLED) == expected
+    tokenizer.save_pretrained(tmp_path)
+    assert ConvBertTokenizer.from_pretrained(tmp_path)(SPELLED) == expected
+    assert dict(hugging_face.from_pretrained(tmp_path)(SPELLED)) == expected
+
+
+def test_threads_that_split_and_that_do_not_share_a_tokenizer(folder):
+    tokenizer = ConvBertTokenizer(folder / "vocab.txt")
+    expected = [tokenizer([SPELLED] * 20, split_special_tokens=split) for split in (False, True)]
+    assert expected[0] != expected[1]
+    tokenizer = ConvBertTokenizer(folder / "vocab.txt")
+    with ThreadPoolExecutor(8) as pool:
+        found = pool.map(lambda n: tokenizer([SPELLED] * 20, split_special_tokens=n % 2 == 1), range(200))
+        assert all(one == expected[n % 2] for n, one in enumerate(found))
+
+
 def test_decoding_is_hugging_faces(ours, folder, hugging_face, strings):
     theirs = hugging_face.from_pretrained(folder)
     texts = [*strings[::20], "it's don't ' q ' [MASK] , i'm u.s. 3.5 we've you're n't ( x )"]
@@ -385,6 +498,7 @@ def test_added_tokens_that_differ_from_paddlenlp(folder, tmp_path, paddlenlp_tok
 
 def test_adding_twice_adds_once(folder):
     tokenizer = ConvBertTokenizer(folder / "vocab.txt")
+    assert ConvBertTokenizer(folder / "vocab.txt").add_tokens("<ent>") == 1  # not five of a letter
     assert tokenizer.add_tokens(["<ent>", "New York"]) == 2
     assert tokenizer.add_tokens(["<ent>"]) == 0
     assert tokenizer.convert_tokens_to_ids("New York") == tokenizer.vocab_size + 1
@@ -514,7 +628,7 @@ GOOD = b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n##a\n"
         (GOOD + b"b\xff\n", ", line 8: byte 0xff is not UTF-8"),
         (GOOD.decode().encode("utf-16"), ", line 1: byte 0xff is not UTF-8"),
         (GOOD + b"\nb\n", ", line 8: empty;"),
-        (GOOD + b"\n", ", line 8: empty;"),
+        (GOOD + b"\n", ", line 8: empty, as is all that follows;"),
         (b"\xef\xbb\xbf" + GOOD, ", line 1: starts with a byte-order mark"),
         (GOOD.replace(b"[MASK]\n", b""), r": \[MASK\] missing"),
         (b"a\nb\n", r": \[PAD\] \[UNK\] \[CLS\] \[SEP\] \[MASK\] missing"),
@@ -562,9 +676,25 @@ def test_shapes_of_what_comes_back(ours):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"text": None}, "every text must be a str"),
-        ({"text": ["a", None]}, "every text must be a str"),
-        ({"text": "a \ud800"}, "without lone surrogates"),
+        ({"text": None}, "text 0: every text must be a str, not NoneType"),
+        ({"text": ["a", None]}, "text 1: every text must be a str, not NoneType"),
+        ({"text": ["a", float("nan")]}, "text 1: every text must be a str, not float"),
+        ({"text": "a \ud800"}, "without lone surrogates, as in 'a \\ud800'"),
+        ({"text": ["a \ud800"], "is_split_into_words": True}, "without lone surrogates"),
+        ({"text": [["a", "b", "c"]]}, "text 0 is a list of 3: neither a text nor a pair"),
+        ({"text": ["a", ["b"]]}, "text 1 is a list of 1: neither a text nor a pair"),
+        ({"text": [[]]}, "text 0 is a list of 0: neither a text nor a pair"),
+        ({"text": [["a", None]]}, "text 0: every text must be a str, not NoneType"),
+        ({"text": [[["a"], ["b"]]]}, "text 0: every text must be a str, not list of str"),
+        ({"text": [["a", "b"]], "text_pair": ["c"]}, "text 0: every text must be a str, not list of str"),
+        ({"text": "a", "text_pair": ["b", "c"]}, "text 0: every text must be a str, not list of str"),
+        ({"text": [["a", "b"], "c"], "is_split_into_words": True}, "text 1: every text must be a list of str, not str"),
+        (
+            {"text": [(["a"], ["b"], [])], "is_split_into_words": True},
+            "text 0 is a list of 3: neither a text nor a pair",
+        ),
+        ({"text": [(["a"], "b")], "is_split_into_words": True}, "text 0: every text must be a list of str, not str"),
+        ({"text": ["a"], "text_pair": "b", "is_split_into_words": True}, "every text must be a list of str, not str"),
         ({"text": "a b", "is_split_into_words": True}, "every text must be a list of str"),
         ({"text": ["a", "b"], "text_pair": ["c"]}, "text_pair must be a list as long as text, 2"),
         ({"text": ["a", "b"], "text_pair": "cd"}, "text_pair must be a list as long as text, 2"),
@@ -732,6 +862,38 @@ def test_command_line(corpus, tmp_path, capsys):
         module.main(["--help"])
     assert caught.value.code == 0
     assert "(default: 1000)" in capsys.readouterr().out
+
+
+def test_the_switches_are_written_beside_the_vocabulary(corpus, tmp_path, capsys, hugging_face):
+    text = "Été CAFÉ 中文 naïve"
+    made = {
+        "vocab.txt": ["--no-strip_accents"],
+        "cased.txt": ["--no-do_lower_case", "--strip_accents", "--no-tokenize_chinese_chars"],
+        "plain.txt": [],
+    }
+    for name, flags in made.items():
+        arguments = ["--input", str(corpus), "--size", "300", "--output", str(tmp_path / name), *flags]
+        assert module.main(arguments) == 0
+    found = {name: stored_switches(tmp_path / name) for name in made}
+    assert found == {
+        "vocab.txt": {"do_lower_case": True, "strip_accents": False, "tokenize_chinese_chars": True},
+        "cased.txt": {"do_lower_case": False, "strip_accents": True, "tokenize_chinese_chars": False},
+        "plain.txt": {"do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": True},
+    }
+    ours = ConvBertTokenizer.from_pretrained(tmp_path)  # a folder with a vocab.txt is a tokenizer's
+    assert ours.strip_accents is False
+    assert ours(text) == dict(hugging_face.from_pretrained(tmp_path)(text))
+
+
+def test_neither_a_vocabulary_nor_the_switches_of_another_are_replaced_unasked(corpus, tmp_path, capsys):
+    """tokenizer_config.json may belong to a tokenizer.json."""
+    (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    arguments = ["--input", str(corpus), "--size", "300", "--output", str(tmp_path / "vocab.txt")]
+    assert module.main(arguments) == 2
+    assert re.search("tokenizer_config.json: is there already; add --overwrite", capsys.readouterr().err)
+    assert [path.name for path in tmp_path.iterdir()] == ["tokenizer_config.json"]
+    assert module.main([*arguments, "--overwrite"]) == 0
+    assert stored_switches(tmp_path / "vocab.txt")["do_lower_case"] is True
 
 
 @pytest.mark.slow

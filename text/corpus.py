@@ -1,33 +1,83 @@
-"""Text files to learn from: finding them, and reading their documents with every damage named."""
+"""Text files to learn from: finding them, telling what a document is, and reading them with every damage named."""
 
 import glob
 import gzip
 import json
+import os
+import re
 import zlib
 from pathlib import Path
+from typing import NamedTuple
 
 from files.errors import InputError
 
-TEXT_ENDINGS = (".txt", ".text", ".jsonl", ".json")  # of files in a folder, also with .gz behind them
+TEXT_ENDINGS = (".txt", ".text", ".jsonl", ".json", ".ndjson")  # of files in a folder, also with one of PACKED behind
+JSON_ENDINGS = (".jsonl", ".json", ".ndjson")
+PACKED = (".gz", ".bz2")
+PACKED_OTHERWISE = (".xz", ".zst", ".lz4", ".zip", ".7z", ".rar", ".tar", ".tgz", ".tar.gz", ".tar.bz2")
+NUMBERED = r"[a-z]+[_-]\d+"  # names without an ending that are read too: WikiExtractor's wiki_00, Spark's part-00000
+NO_TEXT = ("vocab.txt",)  # what lies beside texts and looks like one
 
 
-def find_files(inputs):
-    """Files, folders (their text files, at any depth) and glob patterns → list of Paths, sorted within each."""
-    found = []
+def find_files(inputs, without=()):
+    """Files, folders (their text files, at any depth) and glob patterns → list of Paths, each file once.
+
+    Sorted within each input; of folders, hidden names, vocab.txt and what lies in the paths `without` are left out.
+    """
+    found, barred = {}, {Path(path).resolve() for path in without}
     for given in map(str, inputs):
         path = Path(given)
-        if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.is_file())
-            files = [file for file in inside if file.name.removesuffix(".gz").endswith(TEXT_ENDINGS)]
-        elif path.exists():
+        if path.exists():
             files = [path]
         else:
-            files = sorted(Path(name) for name in glob.glob(given, recursive=True) if Path(name).is_file())
-        if not files:
-            wanted = f"no files that end in {', '.join(TEXT_ENDINGS)}, .gz" if path.is_dir() else "no such file"
+            files = sorted(Path(name) for name in glob.glob(given, recursive=True))
+        texts = []
+        for file in files:
+            if file.is_dir():
+                texts += [inner for inner in _inside(file, barred) if _is_text(inner)]
+            elif file.is_file():
+                texts.append(file)
+            elif file.exists():
+                raise InputError(f"{file}: a pipe or device, which can't be read twice; write the text to a file first")
+        if not texts:
+            wanted = f"no files that end in {', '.join(TEXT_ENDINGS + PACKED)}" if files else "no such file"
             raise InputError(f"{given}: {wanted}")
-        found += files
-    return list(dict.fromkeys(found))
+        for text in texts:
+            found.setdefault(text.resolve(), text)
+    return list(found.values())
+
+
+def left_out(inputs, files, without=()):
+    """The files in the folders among `inputs` that find_files does not take for text."""
+    barred, taken = {Path(path).resolve() for path in without}, {path.resolve() for path in files}
+    others = {path.resolve(): path for given in inputs for path in _inside(given, barred)}
+    return [path for resolved, path in others.items() if resolved not in taken]
+
+
+def _inside(folder, barred):
+    """The files in a folder that are not hidden, links followed, none of them below one of the paths `barred`."""
+    found, seen, folder = [], set(), str(folder)
+    for place, folders, files in os.walk(folder, followlinks=True):
+        home = Path(place).resolve()
+        if home in seen or (home in barred and place != folder):
+            folders.clear()
+            continue
+        seen.add(home)
+        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
+        paths = (Path(place, name) for name in files if not name.startswith("."))
+        found += [path for path in paths if path.is_file() and path.resolve() not in barred]
+    return sorted(found)
+
+
+def _is_text(path):
+    name = _unpacked(path)
+    return name not in NO_TEXT and (name.endswith(TEXT_ENDINGS) or re.fullmatch(NUMBERED, name) is not None)
+
+
+def _unpacked(path):
+    """A file's name in lower case, without what says how it is packed."""
+    name = Path(path).name.lower()
+    return name.removesuffix(next((ending for ending in PACKED if name.endswith(ending)), ""))
 
 
 class Lines:
@@ -40,7 +90,7 @@ class Lines:
         self.number = 1
         try:
             with open(self.path, "rb") as raw:
-                for line in gzip.GzipFile(fileobj=raw) if str(self.path).endswith(".gz") else raw:
+                for line in self._unpack(raw):
                     self.position = raw.tell()
                     yield line.decode("utf-8-sig" if self.number == 1 else "utf-8").strip()
                     self.number += 1
@@ -52,40 +102,159 @@ class Lines:
             reason = getattr(error, "strerror", None) or error
             raise InputError(f"{self.path}, line {self.number}: can't be read ({reason})") from None
 
+    def _unpack(self, raw):
+        name = str(self.path).lower()
+        if name.endswith(PACKED_OTHERWISE):
+            raise InputError(f"{self.path}: packed in a way that is not read here ({', '.join(PACKED)}); unpack it")
+        if name.endswith(".gz"):
+            return gzip.GzipFile(fileobj=raw)
+        if name.endswith(".bz2"):
+            try:
+                from bz2 import BZ2File
+            except ImportError:  # a Python that was built without it
+                raise InputError(f"{self.path}: this Python has no bz2; unpack the file") from None
+            return BZ2File(raw)
+        return raw
 
-SNIFFED = 10_000  # lines among which an empty one says that documents end at empty lines
+
+# ------------------------------------------------------------------------------------------------ what is a document
+
+SNIFFED = 2**23  # bytes of text at a file's beginning by which it is decided
+LINES_A_DOCUMENT = 100  # as many lines at most, on average, have documents that end at empty lines
+DOCUMENTS = ("auto", "line", "blank")  # what a document may be said to be in plain text
+_TAG = re.compile(r"<doc\s+\w+=.*>")  # WikiExtractor's
+_BETWEEN = re.compile(r"[\s,]*")  # the values of an array
 
 
-def paragraphs(lines):
+class Reading(NamedTuple):
+    """What a document of a file is: "json" (an object), "tags" (<doc> to </doc>), "line", "blank" (to an empty one)."""
+
+    kind: str
+    lines: int = 0  # of text among those that were looked at
+    empty: int = 0  # places between these lines that are empty
+    cut: bool = False  # whether there is more in the file
+
+    def __str__(self):
+        if self.kind in ("json", "tags"):
+            return {"json": "an object with a text each", "tags": "each from <doc> to </doc>"}[self.kind]
+        words = {"line": "a document a line", "blank": "documents end at empty lines"}[self.kind]
+        where = f"{self.lines:,} lines" + (f" of the first {SNIFFED // 2**20} MB" if self.cut else "")
+        return f"{words} ({self.empty:,} empty between {where}; --documents decides)"
+
+
+def reading_of(path, documents="auto"):
+    """The Reading of a file, by its name and its first SNIFFED bytes.
+
+    JSON is told by the name or the first line, WikiExtractor's files by a line <doc id=…>. In other text, for "auto",
+    documents end at empty lines if there are enough of these: more than one for LINES_A_DOCUMENT lines, not counting
+    one of them, or one for ten. Those at the file's ends never count, nor do several in a row count as more than one.
+    """
+    if _unpacked(path).endswith(JSON_ENDINGS):
+        return Reading("json")
+    count, empty, after_empty, size, cut, line = 0, 0, False, 0, False, ""
+    lines = Lines(path)
+    for line in lines:
+        size += len(line) + 1
+        if line:
+            if not count and _is_record(line):
+                return Reading("json")
+            if _TAG.fullmatch(line):
+                return Reading("tags")
+            if "\0" in line:
+                raise InputError(f"{path}, line {lines.number}: a NUL byte; is this UTF-8 text? convert the file")
+            empty += bool(count and after_empty)
+            count += 1
+        after_empty = not line
+        if cut := size > SNIFFED:
+            break
+    if count == 1 and line.count("\r") > 1:
+        raise InputError(f"{path}: its lines end in CR alone; convert it: tr '\\r' '\\n' < FILE > NEW")
+    if documents == "auto":
+        enough = LINES_A_DOCUMENT * (empty - 1) > count or (empty and 10 * empty >= count)
+        documents = "blank" if enough else "line"
+    return Reading(documents, count, empty, cut)
+
+
+def _is_record(line):
+    try:
+        return line.startswith("{") and "text" in json.loads(line)
+    except ValueError:
+        return False
+
+
+def paragraphs(lines, kind=None):
     """Yields the paragraphs of a file's documents, and None after each document.
 
-    Files named .json or .jsonl hold a JSON object with "text" in each line. Other text has a paragraph a line and empty
-    lines between documents or, where its first lines hold no empty one, a document a line.
+    kind: of a Reading; left out, that of reading_of.
     """
-    if str(lines.path).removesuffix(".gz").endswith((".json", ".jsonl")):
-        for line in lines:
-            if line:
-                yield from _text_of(line, lines)
-                yield None
+    kind = kind or reading_of(lines.path).kind
+    if kind == "json":
+        for entry, number in _records(lines):
+            yield from _text_of(entry, f"{lines.path}, line {number}")
+            yield None
         return
-    first = [line for line, _ in zip(lines, range(SNIFFED), strict=False)]
-    document_a_line = "" not in first
     for line in lines:
-        if line:
-            yield line
-        if document_a_line or not line:
+        if kind == "tags" and _TAG.fullmatch(line):
+            yield None
+            continue
+        ends = kind == "line" or (line.endswith("</doc>") if kind == "tags" else not line)
+        if text := line.removesuffix("</doc>").rstrip() if kind == "tags" else line:
+            yield text
+        if ends:
             yield None
     yield None
 
 
-def _text_of(line, lines):
-    try:
-        entry = json.loads(line)
-        text = entry["text"]
-    except json.JSONDecodeError as error:
-        raise InputError(f"{lines.path}, line {lines.number}: not JSON ({error.msg})") from None
-    except (KeyError, TypeError):
-        raise InputError(f'{lines.path}, line {lines.number}: no object with a "text"') from None
+def _records(lines):
+    """The values of JSON lines, or of an array that the file holds, each with the number of the line it begins in."""
+    more = iter(lines)
+    for line in more:
+        if line.startswith("["):
+            yield from _elements(line[1:], more, lines)
+        elif line:
+            try:
+                yield json.loads(line), lines.number
+            except json.JSONDecodeError as error:
+                raise InputError(f"{lines.path}, line {lines.number}: not JSON ({error.msg})") from None
+
+
+def _elements(text, more, lines):
+    """The values of an array, one in memory at a time: `text` behind its bracket, then `more` lines."""
+    decoder, start = json.JSONDecoder(), lines.number
+    while True:
+        place, problem = 0, None
+        while (place := _BETWEEN.match(text, place).end()) < len(text):
+            if text[place] == "]":
+                return
+            try:
+                value, after = decoder.raw_decode(text, place)
+            except json.JSONDecodeError as error:
+                problem = error
+                break
+            yield value, start + text.count("\n", 0, place)
+            place = after
+        start += text.count("\n", 0, place)
+        whole = problem and problem.pos < len(text.rstrip()) - 1 and not problem.msg.startswith("Unterminated")
+        text = text[place:]
+        line = None if whole else next(more, None)
+        while line and "}" not in line and "]" not in line:  # nothing ends here
+            text, line = f"{text}\n{line}", next(more, None)
+        if line is None:
+            reason = problem.msg if problem else "its array does not end"
+            raise InputError(f"{lines.path}, line {start}: not JSON ({reason})")
+        if not text:
+            start = lines.number
+        text = f"{text}\n{line}" if text else line
+
+
+def _text_of(entry, where):
+    if not isinstance(entry, dict) or "text" not in entry:
+        raise InputError(f'{where}: no object with a "text"')
+    text = entry["text"]
     if not isinstance(text, str):
-        raise InputError(f'{lines.path}, line {lines.number}: "text" is no string')
+        raise InputError(f'{where}: "text" is no string')
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError(f'{where}: "text" holds half a character (a lone surrogate)') from None
     return [part.strip() for part in text.splitlines() if part.strip()]

@@ -1,6 +1,8 @@
 """WordPiece vocabularies: reading them with every damage named, writing them, building one from text."""
 
 import codecs
+import re
+import unicodedata
 from collections import Counter
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
@@ -8,6 +10,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from files.atomic import atomic_file
 from files.errors import InputError
 from files.json_files import read_json
+from files.stand_ins import refuse_stand_in
 from text.corpus import Lines, find_files, paragraphs
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -37,12 +40,12 @@ def read_vocabulary(path):
 def _tokens_of_json(path):
     content = read_object(path)
     model, normalizer = content.get("model") or {}, content.get("normalizer") or {}
-    if (model.get("type"), normalizer.get("type")) != ("WordPiece", "BertNormalizer"):
+    ids = model.get("vocab")
+    if (model.get("type"), normalizer.get("type")) != ("WordPiece", "BertNormalizer") or not isinstance(ids, dict):
         raise InputError(f"{path}: not a BERT tokenizer (a WordPiece model after a BertNormalizer)")
-    tokens = sorted(model["vocab"], key=model["vocab"].get)
-    if [model["vocab"][token] for token in tokens] != list(range(len(tokens))):
-        raise InputError(f"{path}: the ids of its vocabulary must be 0 to {len(tokens) - 1}, each once")
-    return tokens
+    if sorted(index for index in ids.values() if isinstance(index, int)) != list(range(len(ids))):
+        raise InputError(f"{path}: the ids of its vocabulary must be 0 to {len(ids) - 1}, each once")
+    return sorted(ids, key=ids.get)
 
 
 def _tokens_of_lines(path):
@@ -50,25 +53,65 @@ def _tokens_of_lines(path):
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: can't be read as a vocabulary ({error.strerror})") from None
+    refuse_stand_in(path, data)
     if not data:
         raise InputError(f"{path}: empty; a vocabulary has one token a line")
     if data.startswith(codecs.BOM_UTF8):
         raise InputError(f"{path}, line 1: starts with a byte-order mark; save the file without it")
     line_of = {}
+    last = len(data.rstrip(b"\n").split(b"\n"))
     for number, line in enumerate(data.removesuffix(b"\n").split(b"\n"), 1):  # U+2028, a line end elsewhere, is a token
         where = f"{path}, line {number}"
         if b"\r" in line:
             raise InputError(f"{where}: holds a carriage return; save the file with LF line ends, not CRLF")
+        keep = "its number is an id, so a line that goes shifts every id after it; leave all lines where they are and"
+        if not line and number > last:
+            raise InputError(f"{where}: empty, as is all that follows; remove the empty lines at the end")
         if not line:
-            raise InputError(f"{where}: empty; every line must hold a token")
+            raise InputError(f"{where}: empty; {keep} write a name there that no text holds, like [empty{number}]")
         try:
             token = line.decode()
         except UnicodeDecodeError as error:
             raise InputError(f"{where}: byte 0x{line[error.start]:02x} is not UTF-8; save the file as UTF-8") from None
         if token in line_of:
-            raise InputError(f"{where}: {token!r} is on line {line_of[token]} already; remove one of them")
+            first = line_of[token]
+            raise InputError(
+                f"{where}: {token!r} is on line {first} already; {keep} write a name that no text holds, like "
+                f"[repeat{first}], on line {first} (of two lines Hugging Face and BERT's own code take the later one)"
+            )
         line_of[token] = number
     return list(line_of)
+
+
+def doubts(tokens, do_lower_case, strip_accents):
+    """What a vocabulary and the way that texts are normalised have against each other, in a sentence; None: nothing.
+
+    Names in brackets, which stand for no text, don't count.
+    """
+    words = [token for token in tokens if not re.fullmatch(r"[\[<].+[\]>]", token)]
+    capitals = sum(word != word.lower() for word in words)
+    if do_lower_case and capitals:
+        return (
+            f"{capitals:,} of {len(tokens):,} tokens hold capitals and can never be reached, as texts are lower-cased; "
+            "if that is not meant, take do_lower_case=False (--no-do_lower_case)"
+        )
+    if not do_lower_case and not capitals and any(word != word.upper() for word in words):
+        return (
+            "no token holds a capital, so that words with capitals are unknown, as texts are not lower-cased; if that "
+            "is not meant, take do_lower_case=True (--do_lower_case)"
+        )
+    stripped = do_lower_case if strip_accents is None else strip_accents
+    accents = sum(_without_accents(word) != word for word in words if not word.isascii())
+    if stripped and accents:
+        return (
+            f"{accents:,} of {len(tokens):,} tokens hold accents or composed letters and can never be reached, as "
+            "texts lose theirs; if that is not meant, take strip_accents=False (--no-strip_accents)"
+        )
+    return None
+
+
+def _without_accents(word):
+    return "".join(c for c in unicodedata.normalize("NFD", word) if unicodedata.category(c) != "Mn")
 
 
 def save_vocabulary(tokens, path):

@@ -1,11 +1,21 @@
 """A run's figures while it goes on: for VisualDL, and as a picture."""
 
+import sys
 import time
 
 from files.errors import InputError
 from files.pictures import OTHERS, OURS, panels, write_picture
 
 REDRAW_SECONDS = 20  # after which an evaluation draws the curves anew: a picture takes up to a second
+
+
+def try_to_draw(draw, *arguments):
+    """A picture is never worth a run: what goes wrong with one is a warning of one line."""
+    try:
+        draw(*arguments)
+    except Exception as error:
+        words = " ".join(str(error).split())
+        print(f"warning: a picture could not be drawn ({type(error).__name__}: {words})", file=sys.stderr)
 
 
 class Curves:
@@ -31,12 +41,12 @@ class Curves:
     def redraw(self):
         """Draws, unless that was just done."""
         if self._draw and time.time() - self._drawn > REDRAW_SECONDS:
-            self._draw()
+            try_to_draw(self._draw)
             self._drawn = time.time()
 
-    def close(self):
-        if self._draw:
-            self._draw()
+    def close(self, draw=True):
+        if self._draw and draw:
+            try_to_draw(self._draw)
         if self._writer:
             self._writer.close()
 
@@ -58,9 +68,9 @@ def draw_curves(name, state, path):
         style = dict(marker="o", ms=4, ls=("-", "--")[number % 2])
         found = [entry[split] for entry in state["evaluations"]]
         losses.plot(evaluated, [entry["loss"] for entry in found], color=OURS, label=split, **style)
-        for color, name in enumerate(name for name in found[0] if name != "loss"):
-            label = name if len(splits) == 1 else f"{split}: {name}"
-            scores.plot(evaluated, [entry[name] for entry in found], color=f"C{color}", label=label, **style)
+        for color, metric in enumerate(metric for metric in found[0] if metric != "loss"):
+            label = metric if len(splits) == 1 else f"{split}: {metric}"
+            scores.plot(evaluated, [entry[metric] for entry in found], color=f"C{color}", label=label, **style)
     rates.plot(steps, [entry["lr"] for entry in state["log"]], ".-", color=OTHERS)
     scores.axvline(state["best_step"], color="black", lw=0.6, ls=":")
     scores.annotate(

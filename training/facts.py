@@ -30,6 +30,7 @@ def run_facts():
             "device": paddle.get_device(),
             "setup": runtime.summary(),
             "compiled_loops": fast_path.loaded(),
+            "products": fast_path.product_library(),
         },
         "peak_memory_mb": round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1),
     }

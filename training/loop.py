@@ -12,7 +12,7 @@ Loss and evaluation stay in the script's own loop:
             steps.log(f"loss: {loss:f}", {"loss": loss})
         if due.evaluate:
             steps.evaluated(…)
-        if due.save:
+        if steps.saves:
             steps.save(write_model)
 
 run_pretrain.py and run_glue.py show all of it.
@@ -20,16 +20,21 @@ run_pretrain.py and run_glue.py show all of it.
 
 import functools
 import math
+import signal
 import sys
 import time
 from typing import NamedTuple
+
+import numpy as np
 
 from files.errors import InputError
 from training.curves import Curves
 from training.log import log, progress
 from training.optimizer import adamw
-from training.run_folder import load_state, save_last
+from training.precision import settle_products
+from training.run_folder import clear_old_run, load_state, save_last
 from training.schedule import learning_rates
+from training.signals import NAMES, Ended, finished_steps
 
 SKIPPED_IN_A_ROW = 10  # steps with a loss that is no number, after which a run gives up
 
@@ -61,7 +66,11 @@ class Steps:
     """The steps of a run, from the first one, or from where a stopped run stood, to the last.
 
     Iteration gives their numbers, from 1. `epoch` and `batch` are the step's place, both from 0; `state` is what
-    results.json and `last/` hold of the run.
+    results.json and `last/` hold of the run. An old run in the folder that is not gone on with is removed first.
+
+    Between `--save_steps` all is saved too when `--save_minutes` are over, and where a signal ends the run.
+
+    Raises InputError: the run that is gone on with had more steps, or does not fit the model.
 
     Args:
         args: flags of flags.training.
@@ -72,7 +81,7 @@ class Steps:
         last: the folder that a stopped run goes on from; None: from the start.
         precision, processes: a precision.Precision and a processes.Processes.
         draw: function that makes a picture of (state, path).
-        state: what the script itself keeps there, at its start.
+        state: what the script itself keeps there, at its start; "settings": of settings.settings_of.
         layer_decay: see optimizer.adamw.
         patience: evaluations without a new best after which the run stops; 0: never.
     """
@@ -97,12 +106,33 @@ class Steps:
             precision={}, **state,
         )  # fmt: skip
         if last:
-            self.state = load_state(last, model, self._optimizer)
+            kept = {name: state[name] for name in ("settings",) if name in state}
+            self.state |= load_state(last, model, self._optimizer) | kept
             precision.restore(self.state["precision"])
             self._schedule.step(self.state["step"])
+            self._go_on(last)
+        self.state["products"] = settle_products(self.state.get("products"), processes)
+        self.state["total_steps"] = plan.total_steps
         picture = functools.partial(draw, self.state, output / "curves.png")
         self._curves = Curves(args.visualdl_dir, picture) if processes.writes else Curves()
         self.step = self.state["step"]
+        self._signal = None
+        if processes.writes and not last:
+            clear_old_run(output)
+
+    def _go_on(self, last):
+        """More steps than the run had are the schedule of the longer run from here on; fewer are refused."""
+        before, now = self.state.get("total_steps"), self._plan.total_steps
+        if before is None or before == now:
+            return
+        if now < before:
+            raise InputError(f"{last}: a run of {before} steps, now {now}; --max_steps and epochs may only grow")
+        if self._processes.writes:
+            print(
+                f"goes on after step {self.state['step']} to {now} steps instead of {before}: the learning rate is "
+                f"that of a run of {now} steps from here on, {self._schedule.get_lr():.3g} first",
+                file=sys.stderr,
+            )
 
     @property
     def epoch(self):
@@ -116,16 +146,50 @@ class Steps:
         self._model.train()
         self._bar = progress(self._plan.total_steps, self.step, shown=self._processes.writes)
         self._mark()
-        for step in range(self.step + 1, self._plan.total_steps + 1):
-            if self._patience and self.state["evaluations_since_best"] >= self._patience:
-                print(f"stopped early: no better than at step {self.state['best_step']} since", file=sys.stderr)
-                break
-            self.step, self._due = step, None
-            yield step
-            if self._due:
-                self._count_evaluation()
+        self._saved = time.monotonic()
+        with finished_steps() as self._noted:
+            for step in range(self.step + 1, self._plan.total_steps + 1):
+                if self._patient_no_more():
+                    print(f"stopped early: no better than at step {self.state['best_step']} since", file=sys.stderr)
+                    break
+                self.step, self._due = step, None
+                yield step
+                if self._due:
+                    self._count_evaluation()
+                    if self._due.evaluate or self._due.save:
+                        self._processes.wait()  # for what the first one writes
+                    if self._due.save:
+                        self._agree()  # on what came while it was written
+                        self._end_where_asked()
+        self._agree()
+        self._end_where_asked()
         self._bar.close()
         self._curves.close()
+
+    def _patient_no_more(self):
+        return self._patience and self.state["evaluations_since_best"] >= self._patience
+
+    def _agree(self):
+        """Finds, the same in all processes, the signal that one of them got; returns whether saving is overdue."""
+        noted, minutes = self._noted(), self._args.save_minutes
+        overdue = self._processes.writes and 0 < 60 * minutes <= time.monotonic() - self._saved
+        found = np.array([noted == signal.SIGTERM, noted == signal.SIGINT, overdue], np.float32)
+        terminated, interrupted, overdue = self._processes.add(found) > 0
+        self._signal = signal.SIGTERM if terminated else signal.SIGINT if interrupted else None
+        return bool(overdue)
+
+    def _end_where_asked(self):
+        if self._signal is None:
+            return
+        self._bar.close()
+        self._curves.close(draw=False)
+        if self._processes.writes:
+            print(
+                f"ended by {NAMES[self._signal]} after step {self.step}, which {self._output / 'last'} holds; "
+                "the same command with --resume goes on",
+                file=sys.stderr,
+            )
+        raise Ended(self._signal)
 
     def _mark(self):
         """Speed is counted from here."""
@@ -159,10 +223,21 @@ class Steps:
         return False
 
     def due(self):
-        """What is to be done after this step; where anything is, training's clock stands still until the next one."""
-        ends, args = self.step == self._plan.total_steps, self._args
-        saves = ends or self.step % args.save_steps == 0
-        due = Due(log=ends or self.step % args.logging_steps == 0, evaluate=saves, save=saves)
+        """What is to be done after this step; where anything is, training's clock stands still until the next one.
+
+        To be called after every step, by all processes.
+        """
+        args, overdue = self._args, self._agree()
+
+        def comes(every):
+            return self.step == self._plan.total_steps or self.step % every == 0
+
+        self._at_its_time = comes(args.save_steps)  # and no minutes or signal
+        due = Due(
+            log=comes(args.logging_steps),
+            evaluate=comes(args.eval_steps or args.save_steps),
+            save=self._at_its_time or overdue or self._signal is not None,
+        )
         if any(due):
             seconds, (step, tokens) = time.time() - self._clock, self._marked
             self.state["train_seconds"] += seconds
@@ -170,6 +245,11 @@ class Steps:
             self._mark()
             self._due = due
         return due
+
+    @property
+    def saves(self):
+        """Whether this step is saved: it is due, or its evaluation was the run's last one."""
+        return self._due is not None and self._due.save
 
     def log(self, words, values):
         """Prints the published line with `words` in its middle, and keeps `values`, name → number, with the rate."""
@@ -188,23 +268,28 @@ class Steps:
 
         Args:
             results: name → number, or split → name → number.
-            score: the number by which models are compared, in `state` with its step when it is the best so far.
+            score: the number by which models are compared, in `state` with its step when it is the best so far; of
+                equal ones the lower loss is the better.
 
         Returns:
             Whether it is.
         """
         state = self.state
         has_splits = any(isinstance(found, dict) for found in results.values())
-        for split, found in (results if has_splits else {"validation": results}).items():
+        splits = results if has_splits else {"validation": results}
+        for split, found in splits.items():
             self._curves.add(self.step, {f"{split}/{name}": value for name, value in found.items()})
         state["evaluations"].append({"step": self.step, **results})
         if score is None:
             return False
-        best = state["best_score"] is None or score > state["best_score"]
+        loss = float(np.mean([found["loss"] for found in splits.values()]))
+        best = state["best_score"] is None or _better((score, loss), (state["best_score"], state.get("best_loss")))
         if best:
-            state |= dict(best_step=self.step, best_score=score, evaluations_since_best=0)
+            state |= dict(best_step=self.step, best_score=score, best_loss=loss, evaluations_since_best=0)
         else:
             state["evaluations_since_best"] += 1
+            if self._patient_no_more():
+                self._due, self._at_its_time = self._due._replace(save=True), True
         return best
 
     def save(self, write_model):
@@ -212,9 +297,11 @@ class Steps:
         self._count_evaluation()
         self.state |= dict(step=self.step, precision=self._precision.state())
         if self._processes.writes:
-            keep = self._args.keep_checkpoints
+            keep = self._args.keep_checkpoints if self._at_its_time else 0
             save_last(self._output, write_model, self._model, self._optimizer, self.state, keep)
-            self._curves.redraw()
+            if self._signal is None:
+                self._curves.redraw()
+        self._saved = time.monotonic()
 
     def _count_evaluation(self):
         """Adds the time since the last look at the clock to that of evaluating and saving, if any of that was due."""
@@ -222,3 +309,13 @@ class Steps:
         if self._due.evaluate or self._due.save:
             self.state["eval_seconds"] += now - self._clock
         self._mark()
+
+
+def _better(new, old):
+    """Of (score, loss): a higher score, or a lower loss with the same; one that is no number is worse than any."""
+
+    def order(score, loss):
+        score = -math.inf if math.isnan(score) else score
+        return score, math.inf if loss is None else -math.inf if math.isnan(loss) else -loss
+
+    return order(*new) > order(*old)

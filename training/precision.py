@@ -15,8 +15,9 @@ import warnings
 import numpy as np
 import paddle
 
+from cpu import products
 from files.errors import InputError
-from layers.fast_path import bfloat16, bfloat16_obstacle
+from layers.fast_path import bfloat16, bfloat16_obstacle, compiled, kernels_wanted, product_library
 
 
 class Precision:
@@ -55,7 +56,9 @@ class PaddlePrecision(Precision):
             paddle.amp.decorate(model, optimizer, level="O2", dtype=self._dtype, save_dtype="float32")
 
     def backward(self, loss):
-        self.scaler.scale(loss).backward()
+        with paddle.amp.auto_cast(enable=False):  # in float16 a scaled loss would be infinite
+            loss = self.scaler.scale(loss)
+        loss.backward()
 
     def step(self, optimizer):
         self.scaler.step(optimizer)
@@ -94,6 +97,19 @@ def choose_precision(level, dtype, device, model_type="convbert"):
         also = "; a CPU has --amp O1 --amp_dtype bfloat16" if device == "cpu" else ""
         raise InputError(f"{asked}: products on {device} come back as {found}{also}")
     return PaddlePrecision(level, dtype)
+
+
+def settle_products(stored, processes):
+    """The library of a whole run's float32 products on a CPU's fast path, in all processes; None where there is none.
+
+    stored: the one that a run which goes on was begun with; None: the first process chooses.
+    """
+    if paddle.get_device() != "cpu" or not kernels_wanted() or compiled() is None:
+        return stored
+    name = products.choose(stored) if stored in products.WAYS else product_library()
+    processes.wait()  # for loops to be compiled
+    number = processes.add(np.array([products.WAYS.index(name) * processes.writes], np.float32))
+    return products.choose(products.WAYS[int(number[0])])
 
 
 def _type_under_auto_cast(dtype):

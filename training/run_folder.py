@@ -15,23 +15,63 @@ from files.json_files import read_json, write_json
 from files.weights import read_weights, write_safetensors
 
 MASTER = "master_weight"  # the float32 original of a weight that is float16 or bfloat16
+FINISHED = "results.json", "checkpoint-*"  # what a run leaves only where it left last/, too
+RUN = (
+    "last", *FINISHED, "curves.png", "confusion.png", "predictions_dev.tsv", "predictions", "discriminator", "generator"
+)  # fmt: skip
+MODEL = (
+    "model.safetensors", "model_state.pdparams", "vocab.txt", "tokenizer_config.json", "tokenizer.json",
+    "added_tokens.json", "special_tokens_map.json", "config.json",  # last: it tells that this is a model's folder
+)  # fmt: skip
 
 
-def prepare_output(output_dir, resume, overwrite, besides=None):
-    """Creates the output folder, and mends what a kill left there.
+def prepare_output(output_dir, resume, overwrite, besides=None, trains=True, inputs=()):
+    """Creates the output folder, and mends what a kill left there. Removes nothing else.
 
-    Raises InputError when it holds anything but the path `besides`, and neither flag allows that.
+    Args:
+        besides: a path that it may hold.
+        trains: whether a run is to follow, which removes an old one (clear_old_run).
+        inputs: paths that it reads.
+
+    Raises InputError: it holds something else, and neither flag allows that; it holds a run without `last/`, and there
+    is only `resume`; a new run would remove what it reads.
     """
     folder = Path(output_dir)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--output_dir {folder}: not a folder")
-    if folder.is_dir() and set(folder.iterdir()) - {besides} and not (resume or overwrite):
+    allowed = [Path(besides).resolve(), *Path(besides).resolve().parents] if besides else []
+    others = [path for path in folder.iterdir() if path.resolve() not in allowed] if folder.is_dir() else []
+    if others and not (resume or overwrite):
         raise InputError(f"--output_dir {folder}: not empty; add --resume to go on, --overwrite to start anew")
     folder.mkdir(parents=True, exist_ok=True)
     clear_leftovers(folder)
-    last = folder / "last"
-    if not resume and last.exists():  # of the run that is overwritten; --resume must not find it later
-        shutil.rmtree(last)
+    if not trains or (resume and (folder / "last").is_dir()):
+        return
+    if not overwrite and (found := next(_written(folder, FINISHED), None)):
+        hint = "rename it to last to go on from there, or" if found.is_dir() else "or"
+        raise InputError(f"--resume: {folder} holds {found.name}, but no last/; {hint} add --overwrite to start anew")
+    removed = [path.resolve() for path in _written(folder)]
+    for given in map(Path, inputs):
+        resolved = given.resolve()
+        as_model = resolved == folder.resolve() and (folder / "config.json").is_file()
+        if as_model or any(path == resolved or path in resolved.parents for path in removed):
+            raise InputError(f"{given}: a new run in --output_dir {folder} would remove it; take another folder")
+
+
+def clear_old_run(folder):
+    """Removes what a run leaves in its folder, so that nothing there counts as a new one's; other files stay."""
+    for path in _written(folder):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _written(folder, patterns=None):
+    """The paths in `folder` that a run writes, or those of them that fit one of the patterns."""
+    is_model = (folder / "config.json").is_file()
+    for pattern in patterns or (*RUN, *(MODEL if is_model else ())):
+        yield from sorted(folder.glob(pattern))
 
 
 def save_last(output, write_model, model, optimizer, state, keep=0):

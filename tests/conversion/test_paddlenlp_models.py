@@ -1,6 +1,8 @@
 """Our folders in PaddleNLP's ConvBERT and the reverse; Hugging Face's encoders in PaddleNLP's classes."""
 
+import http.server
 import sys
+import threading
 
 import numpy as np
 import paddle
@@ -120,9 +122,28 @@ def test_an_unpadded_batch_agrees_whatever_the_pad_row_holds(tmp_path):
         np.testing.assert_allclose(ours(ids).numpy(), theirs(ids)[0].numpy(), rtol=0, atol=1e-5)
 
 
+def as_it_is(name):
+    return name
+
+
+def old(name):
+    return name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+
+
+def wrapped(name):
+    return f"module._orig_mod.{name}"
+
+
+def renamed(folder, spelling):
+    """The folder with its weights under other names, as PyTorch's DataParallel and old files have them."""
+    weights = {spelling(name): array for name, array in read_weights(folder).items()}
+    write_safetensors(folder / "model.safetensors", weights, "pt")
+
+
 @needs("torch", "transformers")
+@pytest.mark.parametrize("spelling", [as_it_is, old, wrapped])
 @pytest.mark.parametrize("model_type", ["bert", "electra", "ernie"])
-def test_hugging_face_encoders_give_the_same_numbers(tmp_path, model_type):
+def test_hugging_face_encoders_give_the_same_numbers(tmp_path, model_type, spelling):
     import torch
     import transformers
 
@@ -137,9 +158,12 @@ def test_hugging_face_encoders_give_the_same_numbers(tmp_path, model_type):
             weight.add_(torch.randn_like(weight) * 0.05)
         theirs.embeddings.word_embeddings.weight[0] = 0
     theirs.save_pretrained(tmp_path)
+    renamed(tmp_path, spelling)
+    before = sorted(tmp_path.iterdir())
     ours = paddlenlp_models.load_paddlenlp_classifier(
         model_type, str(tmp_path), ["a", "b", "c"], vocab_size=0, start="misfit"
     )
+    assert sorted(tmp_path.iterdir()) == before
     ours.eval()
     ids, types, mask = batch({"vocab_size": 120})
     with torch.no_grad():
@@ -152,6 +176,37 @@ def test_hugging_face_encoders_give_the_same_numbers(tmp_path, model_type):
     found = (found[0] if isinstance(found, tuple) else found).numpy()
     real = mask.numpy().astype(bool)
     np.testing.assert_allclose(found[real], expected[real], rtol=0, atol=1e-5)
+
+
+def test_a_wrapper_around_paddlenlp_s_own_names_is_no_other_model(tmp_path):
+    settings = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48, vocab_size=120)
+    theirs = disturbed(zoo().BertForSequenceClassification(zoo().BertConfig(**settings, num_labels=3)))
+    theirs.save_pretrained(str(tmp_path), safe_serialization=True)
+    renamed(tmp_path, wrapped)
+    ours = paddlenlp_models.load_paddlenlp_classifier("bert", str(tmp_path), ["a", "b", "c"], vocab_size=0)
+    for name, weight in theirs.state_dict().items():
+        np.testing.assert_array_equal(ours.state_dict()[name].numpy(), weight.numpy())
+
+
+@pytest.mark.parametrize("status", [200, 403, 404, 500])
+def test_a_zoo_that_answers_is_there_whatever_it_answers(tmp_path, monkeypatch, status):
+    """An object store's root answers 403."""
+    import paddlenlp.utils.env
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_error(status)
+
+        def log_message(self, *args):
+            pass
+
+    monkeypatch.setattr(paddlenlp.utils.env, "MODEL_HOME", str(tmp_path))
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        monkeypatch.setattr(paddlenlp_models, "ZOO_HOST", f"http://127.0.0.1:{server.server_port}")
+        with paddlenlp_models._one_line_errors("bert-base-uncased"):
+            reached = True
+    assert reached
 
 
 @needs("torch", "transformers")

@@ -1,6 +1,8 @@
 """The CPU path of every function against its plain definition, and what only this path has to get right."""
 
+import ast
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -524,6 +526,90 @@ def test_the_run_that_fills_the_cache_gives_the_same_bits(tmp_path):
     assert first.returncode == second.returncode == 0, first.stderr + second.stderr
     assert list(tmp_path.rglob("*.nbc"))
     assert first.stdout == second.stdout
+
+
+def test_the_cache_lies_below_the_users_where_the_projects_folder_is_read_only(tmp_path):
+    """Simulated, as a superuser may write anywhere."""
+    where = (
+        "from numba.core import caching\n"
+        "def refused(self): raise PermissionError('read-only')\n"
+        "caching.InTreeCacheLocator.ensure_cache_path = refused\n"
+    )
+    done = fresh(where + ONE_KERNEL, XDG_CACHE_HOME=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.rglob("*add_bias*.nbc"))
+
+
+def copied_kernels(folder):
+    """The package cpu and what it stands on, in a folder of their own."""
+    for name in ("cpu", "files", "layers", "runtime.py"):
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder)
+
+
+GELU_OF_20 = """
+import sys; sys.path.insert(0, ".")
+import runtime, numpy as np
+from cpu import compiler, row_kernels
+kernels, chosen = compiler._kernels["float32"], ("add_bias", "bias_gelu")
+kernels[:] = [k for k in kernels if k[0].__name__ in chosen]
+x = np.zeros((1, 1), np.float32)
+compiler.load().bias_gelu(x, np.full(1, 20, np.float32), x)
+print(x[0, 0], compiler.KEY, flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_a_change_of_any_source_is_compiled_and_older_code_removed_when_no_process_uses_it(tmp_path):
+    """In `standard_normal`, which stands in another file than the kernel that uses it."""
+    copied_kernels(tmp_path)
+
+    def start():
+        process = subprocess.Popen(
+            [sys.executable, "-c", GELU_OF_20], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        value, key = process.stdout.readline().split()
+        return process, float(value), key
+
+    def end(process):
+        process.communicate("\n")
+        assert process.returncode == 0
+
+    def caches():
+        return {path.name.removeprefix("loops-") for path in (tmp_path / "cpu/__pycache__").glob("loops-*")}
+
+    old, value, old_key = start()
+    assert value == 20
+    assert caches() == {old_key}
+    source = tmp_path / "cpu/arithmetic.py"
+    text = source.read_text()
+    assert text.count("else np.float32(1.0) - tail") == 1
+    source.write_text(text.replace("else np.float32(1.0) - tail", "else np.float32(2.0) - tail"))
+    new, value, new_key = start()
+    assert value == 40  # and not the old machine code's
+    assert caches() == {old_key, new_key}  # the old process still runs
+    end(old)
+    end(new)
+    again, value, _ = start()
+    assert value == 40
+    assert caches() == {new_key}
+    end(again)
+
+
+def test_kernels_use_no_source_that_the_caches_name_does_not_depend_on():
+    package = ROOT / "cpu"
+    sources = {path for pattern in compiler.SOURCES for path in package.glob(pattern)}
+    imported = set()
+    for path in sources:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module.partition(".")[0] == "cpu":
+                parts = node.module.split(".")[1:] or [alias.name for alias in node.names]
+                imported |= {package / f"{part}.py" for part in parts}
+            assert not (isinstance(node, ast.Import) and any(a.name.startswith("cpu") for a in node.names))
+    assert imported <= sources
 
 
 def test_another_default_type_changes_nothing():

@@ -1,10 +1,13 @@
 """Products through oneDNN against float64, on awkward shapes and layouts."""
 
+import subprocess
+import sys
 import threading
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from cpu import onednn
 from cpu.machine import has_bfloat16
@@ -146,6 +149,98 @@ def test_many_threads():
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def rows_of_all_sizes(kind, counts):
+    """Products of 1, 2, … rows by the same operands, as bytes."""
+    a, _ = stored(random(max(counts), 24), kind)
+    b, _ = stored(random(24, 16, seed=1), kind)
+    bias, results = random(1, 16, seed=2), []
+    for count in counts:
+        out = empty(FLOAT32, count, 16)
+        onednn.load().matmul(
+            matrix(a[:count], kind), matrix(b, kind), matrix(out, FLOAT32), matrix(bias, FLOAT32), True
+        )
+        results.append(out.tobytes())
+    return results
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_few_primitives_are_kept_and_others_are_made_again(kind):
+    counts = range(1, 3 * onednn.KEPT)
+    first = rows_of_all_sizes(kind, counts)
+    assert len(onednn.load()._primitives) == onednn.KEPT
+    assert rows_of_all_sizes(kind, counts) == first
+    assert len(onednn.load()._primitives) == onednn.KEPT
+
+
+def test_the_primitive_used_last_stays(monkeypatch):
+    library, made = onednn.OneDNN(), []
+    make = library._matmul_primitive
+    monkeypatch.setattr(onednn, "load", lambda: library)
+    monkeypatch.setattr(library, "_matmul_primitive", lambda *args: made.append(args[0][2].shape[0]) or make(*args))
+    rows_of_all_sizes(FLOAT32, [1, *range(2, onednn.KEPT + 1), 1, 1000, 1, 2])
+    assert made[-2:] == [1000, 2]
+
+
+def test_a_refused_product_leaves_nothing_behind():
+    library = onednn.load()
+    before = dict(library._primitives)
+    for _ in range(3):
+        with pytest.raises(OSError, match="failed with status"):
+            library.matmul(*(matrix(random(*shape), FLOAT32) for shape in ((3, 4), (5, 6), (3, 6))))
+    assert dict(library._primitives) == before
+
+
+def test_threads_that_make_each_others_primitives_fall_out():
+    expected = rows_of_all_sizes(FLOAT32, range(1, 201))
+    wrong = []
+
+    def work(step):
+        counts = [1 + (step * number) % 200 for number in range(400)]
+        if rows_of_all_sizes(FLOAT32, counts) != [expected[count - 1] for count in counts]:
+            wrong.append(step)
+
+    threads = [threading.Thread(target=work, args=(step,)) for step in (1, 7, 13, 199)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+TRAINING = """
+import runtime, numpy as np, paddle
+from layers.fast_path import bfloat16
+from modeling import ConvBertConfig, ConvBertForSequenceClassification
+
+def megabytes():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 / 1e6
+
+paddle.seed(0)
+model = ConvBertForSequenceClassification(ConvBertConfig.from_preset("convbert-tiny"))
+random = np.random.default_rng(0)
+shapes = [(size, length) for size in (4, 6, 8, 10) for length in range(4, 129)]
+random.shuffle(shapes)
+for number, shape in enumerate([(10, 128), (9, 128), *shapes]):  # the largest first: what tensors need is there
+    if number == 2:
+        before = megabytes()
+    with bfloat16():
+        ids, labels = paddle.to_tensor(random.integers(1, 8000, shape)), paddle.zeros([shape[0]], "int64")
+        model(ids, labels=labels).loss.backward()
+    model.clear_gradients()
+print(len(shapes), megabytes() - before)
+"""
+
+
+@pytest.mark.slow
+@bfloat16_needed
+def test_five_hundred_shapes_take_little_memory():
+    done = subprocess.run([sys.executable, "-c", TRAINING], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    shapes, megabytes = map(float, done.stdout.split())
+    assert shapes == 500
+    assert megabytes < 50
 
 
 def test_another_version_is_refused(monkeypatch):

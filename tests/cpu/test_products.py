@@ -1,11 +1,17 @@
 """The products of the fast path, by Paddle's library and by oneDNN, against float64."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import paddle
 import pytest
+from conftest import ROOT
 
 from cpu import onednn, products
 from cpu.machine import has_bfloat16
+from files.errors import InputError
 from modeling import ConvBertConfig, ConvBertForSequenceClassification
 
 AXES = [1, 2, 3, 5, 8, 17, 32, 100]
@@ -23,7 +29,7 @@ def ways():
 @pytest.fixture(params=ways(), ids=" ".join)
 def dtype(request, monkeypatch):
     way, dtype = request.param
-    monkeypatch.setattr(products, "float32_by_onednn", lambda: way == "onednn")
+    monkeypatch.setattr(products, "_chosen", way)
     return dtype
 
 
@@ -87,8 +93,8 @@ def test_a_model_computes_the_same_through_both_libraries(monkeypatch, groups):
     model = ConvBertForSequenceClassification(config)
     ids = paddle.to_tensor(np.random.default_rng(0).integers(1, 8000, (4, 30)))
     results = []
-    for by_onednn in (False, True):
-        monkeypatch.setattr(products, "float32_by_onednn", lambda by_onednn=by_onednn: by_onednn)
+    for way in products.WAYS:
+        monkeypatch.setattr(products, "_chosen", way)
         paddle.seed(1)
         out = model(ids, labels=paddle.arange(4).astype("float32"))
         out.loss.backward()
@@ -98,11 +104,77 @@ def test_a_model_computes_the_same_through_both_libraries(monkeypatch, groups):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * max(1.0, np.abs(theirs).max()))
 
 
-def test_without_onednn_paddle_multiplies(monkeypatch):
+@pytest.fixture
+def undecided(monkeypatch):
+    monkeypatch.setattr(products, "_chosen", None)
+    monkeypatch.delenv("CONVBERT_PRODUCTS", raising=False)
+
+
+@pytest.fixture
+def without_onednn(undecided, monkeypatch):
     def missing():
         raise OSError("no library")
 
-    products.float32_by_onednn.cache_clear()
     monkeypatch.setattr(onednn, "load", missing)
-    assert products.float32_by_onednn() is False
-    products.float32_by_onednn.cache_clear()
+
+
+def test_without_onednn_paddle_multiplies(without_onednn):
+    assert products.choice() == "paddle"
+
+
+def test_one_choice_for_a_process(undecided):
+    first = products.choice()
+    assert first in products.WAYS
+    assert all(products.choice() == first for _ in range(3))
+
+
+@pytest.mark.skipif(("onednn", "float32") not in ways(), reason="this Paddle brings no oneDNN")
+@pytest.mark.parametrize("way", products.WAYS)
+def test_the_environment_forces_a_library(undecided, monkeypatch, way, caplog):
+    monkeypatch.setenv("CONVBERT_PRODUCTS", way)
+    calls = []
+    multiply = onednn.load().matmul
+    monkeypatch.setattr(onednn.load(), "matmul", lambda *args: calls.append(1) or multiply(*args))
+    products.matmul(paddle.ones([3, 4]), paddle.ones([4, 5]))
+    assert bool(calls) == (way == "onednn")
+    other = products.WAYS[way == "paddle"]
+    assert products.choose(other) == products.choice() == way  # in a run that was begun with the other one, too
+    assert f"products by {way}, until now by {other}" in caplog.text
+
+
+@pytest.mark.skipif(("onednn", "float32") not in ways(), reason="this Paddle brings no oneDNN")
+@pytest.mark.parametrize("way", products.WAYS)
+def test_what_a_run_was_begun_with_is_kept(undecided, way, caplog):
+    assert products.choose(way) == products.choice() == way
+    assert not caplog.text
+
+
+def test_a_run_begun_with_what_is_missing_here_says_so(without_onednn, caplog):
+    assert products.choose("onednn") == products.choice() == "paddle"
+    assert "products by paddle, until now by onednn, which rounds differently (no library)" in caplog.text
+
+
+@pytest.mark.parametrize("wrong", ["mkl", "", "OneDNN"])
+def test_an_unknown_library_is_refused(undecided, monkeypatch, wrong):
+    monkeypatch.setenv("CONVBERT_PRODUCTS", wrong)
+    with pytest.raises(InputError, match=f"CONVBERT_PRODUCTS={wrong}: must be paddle, onednn or auto"):
+        products.choice()
+
+
+def test_a_library_that_is_missing_is_refused(without_onednn, monkeypatch):
+    monkeypatch.setenv("CONVBERT_PRODUCTS", "onednn")
+    with pytest.raises(InputError, match="CONVBERT_PRODUCTS=onednn: no library"):
+        products.choice()
+
+
+def test_a_script_refuses_an_unknown_library(tmp_path):
+    model = ConvBertForSequenceClassification(ConvBertConfig.from_preset("convbert-tiny", num_hidden_layers=1))
+    model.save_pretrained(str(tmp_path))
+    (tmp_path / "vocab.txt").write_bytes((ROOT / "samples/vocab.txt").read_bytes())
+    done = subprocess.run(
+        [sys.executable, ROOT / "predict.py", "--model", tmp_path, "--device", "cpu", "a text"],
+        env={**os.environ, "CONVBERT_PRODUCTS": "mkl"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "predict.py: CONVBERT_PRODUCTS=mkl: must be paddle, onednn or auto" in done.stderr
+    assert "Traceback" not in done.stderr

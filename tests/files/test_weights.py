@@ -1,12 +1,17 @@
+import collections
 import json
+import os
 import pickle
+import struct
+import zipfile
 
 import numpy as np
 import pytest
 from conftest import Malicious, needs
 
 from files.errors import InputError
-from files.weights import WEIGHT_FILES, read_weights, write_safetensors
+from files.weights import WEIGHT_FILES, is_hugging_face, read_names, read_weights, write_safetensors
+from text.vocabulary import read_vocabulary
 
 
 def random_weights():
@@ -129,4 +134,204 @@ def test_missing_files_are_named(tmp_path):
     with pytest.raises(InputError, match="nowhere: no such"):
         read_weights(tmp_path / "nowhere")
     with pytest.raises(InputError, match="no weights here"):
+        read_weights(tmp_path)
+
+
+# ------------------------------------------------------------------------------------------- other tools' names, bombs
+
+WORDS, HEAD = "embeddings.word_embeddings.weight", "classifier.weight"
+NAMES = [  # as stored → as read
+    ([f"module.convbert.{WORDS}", f"module.{HEAD}"], [f"convbert.{WORDS}", HEAD]),
+    ([f"_orig_mod.convbert.{WORDS}", f"_orig_mod.{HEAD}"], [f"convbert.{WORDS}", HEAD]),
+    ([f"model._orig_mod.module.bert.{WORDS}", f"model._orig_mod.module.{HEAD}"], [f"bert.{WORDS}", HEAD]),
+    ([f"convbert._orig_mod.{WORDS}", HEAD], [f"convbert.{WORDS}", HEAD]),
+    ([f"net.{WORDS}", "net.encoder.x"], [WORDS, "encoder.x"]),
+    ([f"0.auto_model.{WORDS}"], [WORDS]),
+    (
+        [f"module.discriminator.convbert.{WORDS}", f"module.generator.convbert.{WORDS}"],
+        [f"discriminator.convbert.{WORDS}", f"generator.convbert.{WORDS}"],
+    ),
+    (["bert.encoder.layer.0.output.LayerNorm.gamma", "LayerNorm.beta"],
+     ["bert.encoder.layer.0.output.LayerNorm.weight", "LayerNorm.bias"]),
+    # and what stays
+    ([f"net.convbert.{WORDS}", "loss.weight"], None),
+    ([f"roberta.{WORDS}", "roberta.encoder.x"], None),
+    ([f"generator.convbert.{WORDS}", f"generator.{HEAD}"], None),
+    ([f"discriminator.convbert.{WORDS}", f"generator.convbert.{WORDS}"], None),
+    (["module.weight", "module.bias"], None),
+    (["norm1.gamma", "x_orig_mod.y", WORDS], None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("stored", "read"), NAMES)
+def test_names_of_wrappers_and_older_libraries(tmp_path, caplog, stored, read):
+    write_safetensors(tmp_path / "model.safetensors", {name: np.full(3, i) for i, name in enumerate(stored)})
+    found = {name: int(array[0]) for name, array in read_weights(tmp_path).items()}
+    assert found == {name: i for i, name in enumerate(read or stored)}
+    assert sorted(read_names(tmp_path).values()) == sorted(found)
+    assert len(caplog.records) == (read is not None)
+    if read:
+        assert "is read as" in caplog.text
+
+
+@needs("torch")
+@pytest.mark.parametrize("file", ["pytorch_model.bin", "last.ckpt", "weights.pt"])
+@pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model"])
+def test_a_checkpoint_of_a_training_tool(tmp_path, caplog, file, key):
+    import torch
+
+    state = collections.OrderedDict({f"model.convbert.{WORDS}": torch.randn(3, 2), f"model.{HEAD}": torch.randn(2)})
+    moments = {"state": {0: {"exp_avg": torch.randn(3)}}, "param_groups": [{"lr": 1e-4, "betas": (0.9, 0.999)}]}
+    rest = {
+        "epoch": 3,
+        "pytorch-lightning_version": "2.5",
+        "optimizer_states": [moments],
+        "hyper_parameters": {"a": None},
+    }
+    torch.save({**rest, key: state}, tmp_path / file)
+    expected = {f"convbert.{WORDS}": state[f"model.convbert.{WORDS}"].numpy(), HEAD: state[f"model.{HEAD}"].numpy()}
+    assert_same(read_weights(tmp_path / file), expected)
+    assert f"model.convbert.{WORDS} is read as convbert.{WORDS}" in caplog.text
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 405123456\n"
+
+
+@pytest.mark.parametrize("file", [*WEIGHT_FILES, "vocab.txt", "tokenizer.json"])
+def test_a_git_lfs_pointer_is_named_as_such(tmp_path, file):
+    (tmp_path / file).write_bytes(POINTER)
+    with pytest.raises(
+        InputError, match=rf"{file}: a Git LFS pointer, not the file of 405,123,456 bytes .*git lfs pull"
+    ):
+        if file in WEIGHT_FILES:
+            read_weights(tmp_path)
+        else:
+            read_vocabulary(tmp_path / file)
+
+
+def torch_zip(path, content, storages, compression=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("a/data.pkl", content)
+        for name, data in storages.items():
+            archive.writestr(f"a/data/{name}", data)
+
+
+@needs("torch")
+def test_a_compressed_member_is_refused_before_it_is_unpacked(tmp_path):
+    import torch
+
+    path = tmp_path / "pytorch_model.bin"
+    torch.save({"x": torch.zeros(50_000_000, dtype=torch.uint8)}, path)
+    with zipfile.ZipFile(path) as archive:
+        pickled = archive.read(next(name for name in archive.namelist() if name.endswith("data.pkl")))
+    torch_zip(path, pickled, {"0": bytes(50_000_000)}, zipfile.ZIP_DEFLATED)
+    assert path.stat().st_size < 100_000
+    for read in (read_weights, read_names):
+        with pytest.raises(InputError, match=r"pytorch_model\.bin: .*a member of its zip is compressed"):
+            read(tmp_path)
+
+
+def test_members_that_share_their_bytes_are_refused(tmp_path):
+    """A zip bomb without compression: many members in one place."""
+    path = tmp_path / "pytorch_model.bin"
+    torch_zip(path, pickle.dumps({}), {str(number): bytes(10_000) for number in range(3)})
+    content = path.read_bytes()
+    directory = content.index(b"PK\1\2")
+    entries = content[directory : content.index(b"PK\5\6")]
+    count = 50
+    one = entries[entries.rindex(b"PK\1\2") :]  # the last member, which others are said to lie on
+    forged = entries + b"".join(one.replace(b"a/data/2", f"a/data{i:02}".encode()) for i in range(count))
+    end = bytearray(content[content.index(b"PK\5\6") :])
+    end[8:16] = struct.pack("<HHI", 4 + count, 4 + count, len(forged))
+    path.write_bytes(content[:directory] + forged + bytes(end))
+    with pytest.raises(InputError, match="the members of its zip are larger than the file"):
+        read_weights(tmp_path)
+
+
+@needs("torch")
+def test_a_tensor_that_repeats_its_storage_beyond_measure_is_refused(tmp_path):
+    import torch
+
+    torch.save({"x": torch.zeros(1).expand(10_000_000)}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(InputError, match="its tensors are larger than the file"):
+        read_weights(tmp_path)
+    table = torch.randn(100, 100)
+    torch.save({"words": table, "output": table, "also": table}, tmp_path / "pytorch_model.bin")
+    assert_same(read_weights(tmp_path), dict.fromkeys(("words", "output", "also"), table.numpy()))
+
+
+@needs("torch")
+@pytest.mark.parametrize("numel", [-1, 2**40, 10**18])
+def test_an_old_pytorch_file_cannot_ask_for_more_than_it_has(tmp_path, numel):
+    import torch
+
+    path = tmp_path / "pytorch_model.bin"
+    torch.save({"x": torch.zeros(7)}, path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    path.write_bytes(content[:-36] + struct.pack("<q", numel) + content[-28:])
+    with pytest.raises(InputError, match="a storage reaches beyond the end of the file"):
+        read_weights(tmp_path)
+
+
+HEADERS = [  # what is wrong with a safetensors header for 16 bytes of data
+    {"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 8]}},
+    {"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}},
+    {"a": {"dtype": "F32", "shape": [8], "data_offsets": [0, 32]}},
+    {name: {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]} for name in "ab"},
+    {"a": {"dtype": "F32", "shape": [-4], "data_offsets": [0, -16]}},
+    {"a": {"dtype": "F13", "shape": [4], "data_offsets": [0, 16]}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_a_header_that_does_not_fit_its_file_is_refused(tmp_path, header):
+    text = json.dumps(header).encode()
+    (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(16))
+    for read in (read_weights, read_names):
+        with pytest.raises(InputError, match=r"model\.safetensors: damaged"):
+            read(tmp_path)
+
+
+def test_arrays_can_be_changed_and_outlive_the_file(tmp_path):
+    write_safetensors(tmp_path / "model.safetensors", {"odd": np.arange(3, dtype="i1"), "a": np.arange(4.0)})
+    found = read_weights(tmp_path)
+    with open(tmp_path / "model.safetensors", "r+b") as file:
+        file.truncate(0)
+    found["a"][0] = 7
+    np.testing.assert_array_equal(found["a"], [7, 1, 2, 3])
+    assert all(array.flags.aligned for array in found.values())
+
+
+@pytest.mark.parametrize("kind", ["model.safetensors", "pytorch_model.bin", "model.safetensors.index.json"])
+def test_names_are_read_without_the_weights(tmp_path, kind):
+    """The file is 10 GB, which nothing here could hold."""
+    size = 10 * 2**30
+    if kind == "model.safetensors":
+        entry = {"encoder.layer.0.x": {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}}
+        text = json.dumps(entry).encode()
+        (tmp_path / kind).write_bytes(struct.pack("<Q", len(text)) + text)
+        os.truncate(tmp_path / kind, 8 + len(text) + size)
+    elif kind == "pytorch_model.bin":
+        pytest.importorskip("torch")
+        sparse_torch_file(tmp_path / kind, "encoder.layer.0.x", size)
+    else:
+        (tmp_path / kind).write_text(json.dumps({"weight_map": {"encoder.layer.0.x": "not-there.safetensors"}}))
+    assert is_hugging_face(read_names(tmp_path))
+
+
+def sparse_torch_file(path, name, size):
+    """In PyTorch's old layout: one float32 tensor of `size` bytes, which take no room on the disk."""
+    import torch
+
+    torch.save({name: torch.zeros(7)}, path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    path.write_bytes(content[:-36] + struct.pack("<q", size // 4))
+    os.truncate(path, len(content) - 28 + size)
+
+
+@pytest.mark.parametrize("file", ["model_state.pdparams", "pytorch_model.bin"])
+def test_a_pickle_cannot_ask_for_room_that_it_does_not_fill(tmp_path, file):
+    """A few bytes that make Python's own reader fill 2 GB."""
+    (tmp_path / file).write_bytes(b"\x80\x02}r" + struct.pack("<I", 2**27) + b".")
+    with pytest.raises(InputError, match=r"it numbers an object 134,217,728; nothing was run"):
         read_weights(tmp_path)

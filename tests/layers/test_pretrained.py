@@ -1,15 +1,19 @@
 """The weights that come with the project: what their name means where, and what can be relied on."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import paddle
 import pytest
+from conftest import ROOT, needs
 from safetensors.numpy import load_file
 
 import export
 import modeling
 import predict
+from conversion.formats import convert
 from conversion.sources import locate, resolve
 from files.downloads import SHIPPED, shipped
 from files.weights import read_weights
@@ -103,3 +107,76 @@ def test_without_a_head_it_predicts_nothing(script, arguments, tmp_path, one_lin
     status = script.main(["--model", "convbert-tiny", *arguments, str(tmp_path / "out")])
     one_line(status, r"convbert-tiny: no head for this here \(classifier\); train one first")
     assert not list(tmp_path.iterdir())
+
+
+MEASURE = """
+import runtime
+import gc, os, sys
+import modeling
+from conversion import formats, paddlenlp_models
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+loads = {
+    "ours": modeling.ConvBertModel.from_pretrained,
+    "converted": lambda folder: formats.read_checkpoint(folder)[0],
+    "bert": lambda folder: paddlenlp_models.load_paddlenlp_classifier("bert", folder, ["a", "b"], 0, "misfit"),
+}
+load, small, large = loads[sys.argv[1]], *sys.argv[2:]
+load(small)
+gc.collect()
+before = resident()
+model = load(large)
+gc.collect()
+print((resident() - before) / sum(weight.size * 4 for weight in model.parameters()))
+"""
+
+
+@pytest.mark.parametrize(
+    ("load", "suffix"),
+    [
+        ("ours", ".safetensors"),
+        pytest.param("ours", ".pdparams", marks=pytest.mark.slow),
+        pytest.param("converted", ".safetensors", marks=pytest.mark.slow),
+        pytest.param("converted", ".bin", marks=[pytest.mark.slow, needs("torch")]),
+        pytest.param("bert", ".safetensors", marks=[pytest.mark.slow, needs("paddlenlp")]),
+    ],
+)
+def test_loading_leaves_no_second_copy_in_memory(tmp_path, load, suffix):
+    sizes = {}
+    for name, layers in {"small": 1, "large": 12}.items():
+        config = ConvBertConfig(vocab_size=2000, num_hidden_layers=layers, embedding_size=512, hidden_size=512,
+                                intermediate_size=2048, num_attention_heads=8)  # fmt: skip
+        folder = tmp_path / name
+        if load == "bert":
+            from paddlenlp.transformers import BertConfig, BertModel
+
+            same = {
+                key: getattr(config, key)
+                for key in ("vocab_size", "num_hidden_layers", "hidden_size", "intermediate_size")
+            }
+            BertModel(BertConfig(**same, num_attention_heads=8)).save_pretrained(str(folder), safe_serialization=True)
+            sizes[name] = folder
+            continue
+        model = modeling.ConvBertModel(config)
+        model.save_pretrained(folder)
+        if load == "converted":
+            convert(folder, tmp_path / f"{name}-hf", to="hf")
+            folder = tmp_path / f"{name}-hf"
+        weights = read_weights(folder)
+        if suffix != ".safetensors":
+            (folder / "model.safetensors").unlink()
+        if suffix == ".pdparams":
+            paddle.save(
+                {key: paddle.to_tensor(array) for key, array in weights.items()}, f"{folder}/model_state.pdparams"
+            )
+        if suffix == ".bin":
+            import torch
+
+            torch.save({key: torch.from_numpy(array) for key, array in weights.items()}, folder / "pytorch_model.bin")
+        sizes[name] = folder
+    command = [sys.executable, "-c", MEASURE, load, str(sizes["small"]), str(sizes["large"])]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert 0.5 < float(done.stdout.splitlines()[-1]) < 1.3

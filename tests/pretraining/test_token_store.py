@@ -4,6 +4,10 @@ import gzip
 import itertools
 import json
 import os
+import shutil
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -11,7 +15,8 @@ from conftest import ROOT, documents
 
 from files.errors import InputError
 from pretraining import token_store
-from pretraining.token_store import SentenceSplitter, prepare
+from pretraining.segments import Segments
+from pretraining.token_store import SentenceSplitter, TokenStore, clear_killed, prepare
 from tokenizer import ConvBertTokenizer
 
 
@@ -109,3 +114,214 @@ def test_large_vocabularies_get_wider_tokens(tmp_path):
     store = prepare([tmp_path / "a.txt"], ConvBertTokenizer(tmp_path / "vocab.txt"), tmp_path / "store")
     assert store.tokens.tolist() == [70004, 5]
     assert json.loads((tmp_path / "store/store.json").read_text())["tokens"] == 2
+
+
+# ------------------------------------------------------------------------------------------------- how text was read
+
+
+def test_how_each_file_was_read_is_said_and_a_flag_changes_it(tokenizer, tmp_path, capsys):
+    lines = ["the river rose.", "the wind blew."] * 50
+    (tmp_path / "a.txt").write_text("\n".join([*lines, ""]) + "\n")
+    (tmp_path / "b.txt.gz").write_bytes(gzip.compress("\n".join([*lines[:30], "", *lines[30:]]).encode()))
+    (tmp_path / "wiki_00").write_text("<doc id='1' title='x'>\nthe river\n\nrose.\n</doc>\n" * 3)
+    (tmp_path / "notes.md").touch()
+    made = {}
+    for given, count in (("auto", 203), ("blank", 6), ("line", 203), ("auto", 203)):
+        store = prepare([tmp_path], tokenizer, tmp_path / "store", given)
+        made[given] = capsys.readouterr().err
+        assert len(store.documents) == count + 1
+        assert made[given]  # made anew
+        prepare([tmp_path], tokenizer, tmp_path / "store", given)
+        assert not capsys.readouterr().err
+    said = made["auto"].splitlines()
+    assert f"{tmp_path}/a.txt: 100 documents: a document a line (0 empty between 100 lines; --documents" in said[0]
+    assert f"{tmp_path}/b.txt.gz: 100 documents: a document a line (1 empty between 100 lines;" in said[1]
+    assert f"{tmp_path}/wiki_00: 3 documents: each from <doc> to </doc>" in said[2]
+    assert "not read, by their names: 1 other files in these folders" in said[3]
+    assert said[3].endswith("notes.md)")
+    assert f"{tmp_path}/b.txt.gz: 2 documents: documents end at empty lines" in made["blank"]
+    stored = json.loads((tmp_path / "store/store.json").read_text())
+    assert stored["made_of"]["documents"] == "auto"
+    assert stored["read_as"] == [["line", 100], ["line", 100], ["tags", 3]]
+
+
+def test_many_files_are_summed_up(tokenizer, tmp_path, capsys):
+    for number in range(30):
+        (tmp_path / f"{number:02}.txt").write_text(
+            "the river.\n\nrose.\n" if number % 3 else "the wind.\nblew.\nout.\n"
+        )
+    prepare([tmp_path], tokenizer, tmp_path / "store")
+    lines, blank, last = capsys.readouterr().err.splitlines()
+    assert (
+        f"10 files ({tmp_path}/00.txt, {tmp_path}/03.txt, {tmp_path}/06.txt, …), 30 documents: a document a l" in lines
+    )
+    assert "20 files (" in blank
+    assert "40 documents: documents end at empty lines (20 empty between 40 lines" in blank
+    assert "70 documents" in last
+
+
+def test_documents_beyond_all_bounds_are_a_warning(tokenizer, tmp_path, monkeypatch, capsys):
+    assert token_store.LONG_DOCUMENT == 10**6
+    monkeypatch.setattr(token_store, "LONG_DOCUMENT", 10_000)
+    (tmp_path / "a.txt").write_text("the river\n\nrose\n")
+    (tmp_path / "b.txt").write_text("one\n\ntwo\n\n" + "the river rose .\n" * 2_501)
+    prepare([tmp_path], tokenizer, tmp_path / "store", "blank")
+    warning = capsys.readouterr().err.splitlines()[-1]
+    assert "warning: 1 documents of over 10,000 tokens, the longest, of 10,004, in " in warning
+    assert "b.txt; if its lines are documents, give --documents line" in warning
+
+
+# ------------------------------------------------------------------------------------------------- where stores lie
+
+
+def test_a_folder_by_any_name_is_the_same(tokenizer, tmp_path, monkeypatch, capsys):
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts/a.txt").write_text("the river rose.\n")
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to("texts")
+    (tmp_path / "store").symlink_to("disk/tokens")  # leads to nothing yet
+    monkeypatch.chdir(tmp_path)
+    prepare(["texts"], tokenizer, "store")
+    assert (tmp_path / "store").is_symlink()
+    assert (tmp_path / "disk/tokens/store.json").is_file()
+    capsys.readouterr()
+    for texts, store in (
+        ("./texts/", "disk/../store/"),
+        (tmp_path / "link", tmp_path / "store"),
+        ("link/a.txt", "store"),
+    ):
+        prepare([texts], tokenizer, store)
+        assert not capsys.readouterr().err
+    (tmp_path / "texts/b.txt").write_text("the wind blew.\n")
+    prepare(["link"], tokenizer, "store")
+    assert (tmp_path / "store").is_symlink()
+    assert len(TokenStore.open("disk/tokens").documents) == 3
+    assert sorted(path.name for path in (tmp_path / "disk").iterdir()) == ["tokens"]
+
+
+@pytest.mark.parametrize("name", ["texts", "file", "texts/.."])
+def test_nothing_but_a_store_is_replaced(tokenizer, tmp_path, name):
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts/a.txt").write_text("the river rose.\n")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match=r"--data_store takes"):
+        prepare([tmp_path / "texts/a.txt"], tokenizer, tmp_path / name)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.txt", "file", "texts"]
+
+
+def test_a_process_that_does_not_see_the_store_says_so(tokenizer, tmp_path):
+    (tmp_path / "a.txt").write_text("the river rose.\n")
+    with pytest.raises(InputError, match=r"store: no store of tokens is seen here by this process; --data_store or"):
+        TokenStore.open(tmp_path / "store")
+    store = prepare([tmp_path / "a.txt"], tokenizer, tmp_path / "store")
+    with pytest.raises(InputError, match=r"segments-16-0\.1-train\.bin: not seen by this process"):
+        Segments(store, tokenizer, 16, 0.1, False, make=False)
+    assert not list((tmp_path / "store").glob("segments-*"))
+    Segments(store, tokenizer, 16, 0.1, False)
+    assert len(Segments(store, tokenizer, 16, 0.1, False, make=False)) == 1
+    with open(tmp_path / "store/segments-16-0.1-train.bin", "ab") as file:
+        file.write(b"x")
+    with pytest.raises(InputError, match=r"train\.bin: damaged \(25 bytes\); remove it"):
+        Segments(store, tokenizer, 16, 0.1, False)
+    for part in ("tokens", "sentences"):
+        with open(tmp_path / f"store/{part}.bin", "ab") as file:
+            file.write(b"x")
+        with pytest.raises(
+            InputError, match=rf"{part}\.bin: \d+ bytes where \d+ belong; remove .*store to make it anew"
+        ):
+            TokenStore.open(tmp_path / "store")
+        shutil.rmtree(tmp_path / "store")
+        prepare([tmp_path / "a.txt"], tokenizer, tmp_path / "store")
+    (tmp_path / "store/documents.bin").unlink()
+    with pytest.raises(InputError, match=r"documents\.bin: 0 bytes where 16 belong"):
+        TokenStore.open(tmp_path / "store")
+
+
+# ------------------------------------------------------------------------------------------------------- leftovers
+
+SLOW = """
+import sys, time
+from pathlib import Path
+from pretraining import token_store
+from tokenizer import ConvBertTokenizer
+
+class Slow(ConvBertTokenizer):
+    def encode_ids(self, *arguments):
+        while not Path("go").exists():
+            time.sleep(0.02)
+        return super().encode_ids(*arguments)
+
+token_store.prepare(["a.txt"], Slow(sys.argv[1]), "place/store")
+"""
+
+
+def start(tmp_path):
+    """A process that makes a store in `place` of tmp_path and is not done before there is a file `go`."""
+    command = [sys.executable, "-c", SLOW, str(ROOT / "samples/vocab.txt")]
+    settings = dict(cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, **settings)
+
+
+def hidden(tmp_path):
+    found = [path for folder in ("place", "place/store") for path in (tmp_path / folder).glob(".*")]
+    return [path for path in found if path.suffix in (".tmp", ".old", ".lock")]
+
+
+def wait_for(condition):
+    end = time.time() + 60
+    while not condition():
+        assert time.time() < end
+        time.sleep(0.02)
+
+
+def test_what_a_killed_process_left_is_cleared_but_not_a_live_one_s(tokenizer, tmp_path):
+    text = tmp_path / "a.txt"
+    text.write_text("the river rose.\n")
+    killed = start(tmp_path)
+    wait_for(lambda: list((tmp_path / "place").glob(".store.*.tmp/tokens.bin")))
+    (tmp_path / "place/.other.abcd1234.tmp").mkdir()  # of a program that we don't know
+    before = hidden(tmp_path)
+    clear_killed(tmp_path / "place/store")
+    assert hidden(tmp_path) == before  # it's alive
+    killed.kill()
+    killed.communicate()
+    assert hidden(tmp_path) == before
+    clear_killed(tmp_path / "place/../place/store/")
+    assert [path.name for path in hidden(tmp_path)] == [".other.abcd1234.tmp"]
+
+    first = start(tmp_path)
+    wait_for(lambda: list((tmp_path / "place").glob(".store.*.tmp/tokens.bin")))
+    second = start(tmp_path)
+    assert "store: another process is making it; waiting" in second.stderr.readline()
+    (tmp_path / "go").touch()
+    assert "1 documents" in first.communicate(timeout=60)[1]
+    assert second.communicate(timeout=60)[1] == ""  # the first one's is its own, too
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert [path.name for path in hidden(tmp_path)] == [".other.abcd1234.tmp"]
+
+
+def test_leftovers_in_and_beside_a_store(tokenizer, tmp_path):
+    (tmp_path / "a.txt").write_text("the river rose.\n")
+    place = tmp_path / "place/store"
+
+    def left(name):
+        (place.parent / f".store.{name}.tmp").mkdir()
+        (place.parent / f".store.{name}.tmp/tokens.bin").touch()
+        (place / f".segments-16-0.1-train.bin.{name}.tmp").touch()
+
+    prepare([tmp_path / "a.txt"], tokenizer, place)
+    left("abcd_123")
+    prepare([tmp_path / "a.txt"], tokenizer, place)  # that is there
+    assert not hidden(tmp_path)
+    left("abcd_123")
+    (tmp_path / "a.txt").write_text("the wind blew.\n")
+    prepare([tmp_path / "a.txt"], tokenizer, place)  # anew
+    assert not hidden(tmp_path)
+    (place.parent / ".store.abcd_123.old").mkdir()
+    place.rename(place.parent / ".store.abcd_123.old/store")  # a kill between the last two steps
+    tokens = TokenStore.open(place.parent / ".store.abcd_123.old/store").tokens._mmap  # held: the number stays
+    inode = (place.parent / ".store.abcd_123.old/store/tokens.bin").stat().st_ino
+    prepare([tmp_path / "a.txt"], tokenizer, place)
+    assert (place / "tokens.bin").stat().st_ino == inode
+    assert not hidden(tmp_path)
+    del tokens

@@ -67,6 +67,20 @@ def test_the_picture(tmp_path, capsys, one_line):
         predict.main([*command, "in.txt"])
 
 
+def test_what_holds_is_told_apart(tmp_path):
+    """Any number of labels: those above 0.5 are drawn as the answer; a class and a number always are."""
+    names = dict(num_labels=3, label_names=["art", "war", "law"])
+    several = Predictor(model_folder(tmp_path / "a", **names, problem_type="multi_label_classification"))
+    found = explain(several, "a good film")
+    assert found.chosen == [name for name, chance in found.answers.items() if chance > 0.5]
+    assert 0 < len(found.chosen) < 3
+    found = explain(Predictor(model_folder(tmp_path / "b", **names)), "a good film", "")
+    assert found.chosen == [max(found.answers, key=found.answers.get)]
+    assert found.tokens.count("[SEP]") == 2
+    number = Predictor(model_folder(tmp_path / "c", num_labels=1, label_names=None))
+    assert explain(number, "a good film").chosen == ["score"]
+
+
 def test_what_is_left_out_is_said(predictor, tmp_path):
     texts = []
     real = explanation.write_picture

@@ -5,8 +5,10 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from test_run_glue import command, tiny  # noqa: F401  (a fixture)
 from test_run_pretrain import SIZES
 from test_run_pretrain import command as pretraining_command
 
+from files.errors import InputError
 from files.json_files import read_json
 from files.weights import read_weights
 from layers.configuration import ConvBertConfig
@@ -27,6 +30,7 @@ LAUNCH = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node",
 
 def test_alone_nothing_changes():
     alone = processes.Processes()
+    alone.require_shared("--output_dir", Path("nowhere"))
     assert (alone.rank, alone.count, alone.writes) == (0, 1, True)
     assert alone.share([1, 2, 3]) == [1, 2, 3]
     values = np.arange(3)
@@ -38,9 +42,10 @@ def test_alone_nothing_changes():
 
 STOPPED_EARLY = """
 import os, signal, time, runtime
+from paddle.base import core
 from training import processes
 both = processes.Processes()
-both.count = 2
+both.count, both._store = 2, core.TCPStore("127.0.0.1", int(os.environ["MASTER_PORT"]), True, 0)
 time.sleep = lambda seconds: os.kill(os.getpid(), signal.SIGTERM)
 try:
     with both.one_fails_all_fail():
@@ -51,8 +56,59 @@ except ValueError as error:
 
 
 def test_the_launcher_stops_no_process_before_its_message():
-    done = subprocess.run([sys.executable, "-c", STOPPED_EARLY], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED_EARLY], cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())},
+    )  # fmt: skip
     assert (done.stdout, done.returncode) == ("its disk is full\n", 0), done.stderr
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def test_who_waits_for_one_that_is_gone_ends(monkeypatch):
+    monkeypatch.setattr(processes, "SILENCE", 3)
+    port, over = free_port(), threading.Event()
+    first = processes.Processes()
+    first.count, first._store = 2, processes.core.TCPStore("127.0.0.1", port, True, 0)
+    second = processes.core.TCPStore("127.0.0.1", port, False, 0)
+
+    def live():
+        for _ in range(40):
+            second.add("alive 1", 1)
+            time.sleep(0.1)
+        over.set()
+
+    threading.Thread(target=live).start()
+    with pytest.raises(InputError, match="no sign of process 1 for 3 s"):
+        first.wait()
+    assert over.is_set()
+
+
+def test_a_signal_does_not_disturb_who_waits():
+    port, noted = free_port(), []
+    first = processes.Processes()
+    first.count, first._store = 2, processes.core.TCPStore("127.0.0.1", port, True, 0)
+    second = processes.core.TCPStore("127.0.0.1", port, False, 0)
+
+    def signals_then_come():
+        for _ in range(50):
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+            time.sleep(0.02)
+        for name in ("come 1", "left 1"):
+            second.add(name, 1)
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: noted.append(1))
+    try:
+        thread = threading.Thread(target=signals_then_come)
+        thread.start()
+        first.wait()
+        thread.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert noted
 
 
 def test_several_gpus_get_a_process_each(monkeypatch):
@@ -74,11 +130,13 @@ def test_several_gpus_get_a_process_each(monkeypatch):
     assert len(started) == 1
 
 
-def launched(arguments, folder, in_the_second="pass"):
-    """Runs run_glue.py in two processes; `in_the_second`: a statement that its second one begins with."""
+def launched(arguments, folder, in_the_second="pass", in_the_first="pass"):
+    """Runs run_glue.py in two processes; `in_the_…`: a statement that this one begins with."""
     script = folder / "run_two.py"
     script.write_text(
-        f"import os, sys; sys.path.insert(0, {str(ROOT)!r}); import run_glue; from tasks import evaluation\n"
+        f"import os, sys, time; sys.path.insert(0, {str(ROOT)!r}); import run_glue; from tasks import evaluation\n"
+        "from files.errors import InputError\n"
+        f"if os.environ['PADDLE_TRAINER_ID'] == '0': {in_the_first}\n"
         f"if os.environ['PADDLE_TRAINER_ID'] == '1': {in_the_second}\n"
         "sys.exit(run_glue.main(sys.argv[1:]))\n"
     )
@@ -202,7 +260,7 @@ def kill_all(argument):
 
 @pytest.mark.slow
 def test_when_one_process_fails_the_other_stops_with_its_message(tiny, tmp_path):  # noqa: F811
-    fails = "evaluation.evaluate = lambda *args: (_ for _ in ()).throw(run_glue.InputError('its disk is full'))"
+    fails = "evaluation.evaluate = lambda *args: (_ for _ in ()).throw(InputError('its disk is full'))"
     started = time.time()
     done = launched(command(tiny, tmp_path / "out", max_steps=20, save_steps=5), tmp_path, fails)
     assert done.returncode != 0
@@ -218,3 +276,59 @@ def test_when_one_process_is_killed_nothing_hangs(tiny, tmp_path):  # noqa: F811
     dies = "evaluation.evaluate = lambda *args: os.kill(os.getpid(), 9)"
     done = launched(command(tiny, tmp_path / "out", max_steps=20, save_steps=5), tmp_path, dies)
     assert done.returncode != 0
+
+
+SLEEPS = "{name} = (lambda real: lambda *args: time.sleep(90) or real(*args))({name})"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "late",
+    [
+        "time.sleep(90)",  # before the processes know of each other
+        SLEEPS.format(name="run_glue.load_tokenizer"),
+        SLEEPS.format(name="run_glue.EncodedTexts"),
+        SLEEPS.format(name="run_glue.write_dev_reports"),
+        SLEEPS.format(name="evaluation.all_logits"),
+    ],
+    ids=["start", "model", "data", "writing", "evaluation"],
+)
+def test_the_others_wait_for_a_process_that_takes_long(tiny, tmp_path, late):  # noqa: F811
+    """gloo itself gives up after 30 seconds."""
+    flags = dict(task_name="RTE", max_steps=2, save_steps=2)
+    done = launched(command(tiny, tmp_path / "out", **flags), tmp_path, in_the_first=late)
+    logs = "".join((tmp_path / f"log/workerlog.{rank}").read_text() for rank in range(2))
+    assert done.returncode == 0, logs
+    assert read_json(tmp_path / "out/results.json")["step"] == 2
+
+
+@pytest.mark.slow
+def test_pre_training_waits_for_the_process_that_tokenises(tmp_path):
+    (tmp_path / "run_two.py").write_text(
+        f"import os, sys, time; sys.path.insert(0, {str(ROOT)!r}); import run_pretrain as run\n"
+        "real = run.read_segments\n"
+        "if os.environ['PADDLE_TRAINER_ID'] == '0': run.read_segments = lambda *a: time.sleep(45) or real(*a)\n"
+        "sys.exit(run.main(sys.argv[1:]))\n"
+    )
+    (tmp_path / "config.json").write_text(json.dumps(ConvBertConfig(**SIZES).to_dict()))
+    (tmp_path / "vocab.txt").write_bytes((ROOT / "samples/vocab.txt").read_bytes())
+    arguments = pretraining_command(tmp_path, tmp_path / "out", max_steps=2, save_steps=2)
+    done = subprocess.run(
+        [*LAUNCH, "--log_dir", "log", "run_two.py", *arguments],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, "".join(path.read_text() for path in (tmp_path / "log").glob("workerlog.*"))
+
+
+@pytest.mark.slow
+def test_processes_that_do_not_see_the_same_folder_end_with_its_name(tiny, tmp_path):  # noqa: F811
+    (tmp_path / "elsewhere").mkdir()
+    arguments = command(tiny, "out", task_name="RTE", max_steps=2)
+    done = launched(arguments, tmp_path, f"os.chdir({str(tmp_path / 'elsewhere')!r})")
+    assert done.returncode != 0
+    first, second = ((tmp_path / f"log/workerlog.{rank}").read_text() for rank in range(2))
+    line = "--output_dir out: process 1 does not see what the first one writes there; all need the same folder"
+    assert f"stopped: process 1: {line}" in first
+    assert f"run_two.py: {line}" in second
+    assert "Traceback" not in first + second
+    assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".seen")]

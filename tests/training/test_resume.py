@@ -1,10 +1,12 @@
-"""A run that is killed, at any moment, and goes on ends with the same bits as one that was never stopped."""
+"""A run that is killed or stopped, at any moment, and goes on ends with the same bits as one that never was."""
 
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -69,6 +71,44 @@ def test_a_kill_while_a_checkpoint_takes_the_place_of_another(tiny, tmp_path):  
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
+def stop_ten_times(script, arguments, length):
+    """Sends SIGTERM at random moments of a run, and lets it end after that. Every end is quiet and loses no step.
+
+    length: seconds that a whole run takes.
+    """
+    started = [sys.executable, str(ROOT / script), *arguments, "--resume"]
+    last = Path(arguments[arguments.index("--output_dir") + 1]) / "last/training_state.json"
+    seed = time.time_ns()
+    draw = random.Random(seed)
+    print(f"seed {seed}, one run takes {length:.1f} s")
+    stops, saved = 0, 0
+    for attempt in range(40):
+        before = read_json(last)["step"] if last.exists() else 0
+        process = subprocess.Popen(started, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        if attempt % 3:
+            process.stdout.readline()  # steps are being made
+            time.sleep(draw.uniform(0, 0.5))
+        else:
+            time.sleep(draw.uniform(0, 6.0))
+        process.send_signal(signal.SIGTERM)
+        printed = process.communicate()[1]
+        assert "Traceback" not in printed, printed
+        assert "Error Message" not in printed, printed  # Paddle's report
+        stops += process.returncode != 0
+        if process.returncode:  # negative where Python itself was starting; a shell calls it 143, too
+            assert process.returncode == 143 or (process.returncode, printed) == (-signal.SIGTERM, "")
+        if found := re.search(r"ended by SIGTERM after step (\d+), which", printed):
+            saved += 1
+            assert read_json(last)["step"] == int(found[1]) > before
+        if stops >= 10 or process.returncode == 0:
+            break
+    print(f"{stops} stops, {saved} of them saved a step")
+    assert stops >= 10, "the run is too short for this machine"
+    assert saved >= 4
+    done = subprocess.run(started, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def kill_twenty_times(script, arguments, length):
     """Kills runs at random moments, most of them while they train, and lets the last one end.
 
@@ -109,14 +149,34 @@ def test_twenty_kills_at_random_moments(tiny, tmp_path):  # noqa: F811
 
 
 @pytest.mark.slow
+def test_ten_sigterms_at_random_moments(tiny, tmp_path):  # noqa: F811
+    """Saved by steps, by the clock, and by the signal."""
+    flags = {**FLAGS, "max_steps": 800, "save_steps": 100, "logging_steps": 1, "save_minutes": 0.02}
+    started = time.time()
+    assert run(command(tiny, tmp_path / "whole", **flags)).returncode == 0
+    length = time.time() - started
+    stop_ten_times("run_glue.py", command(tiny, tmp_path / "parts", **flags), length)
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.slow
 def test_twenty_kills_of_pre_training(pretraining_tiny, tmp_path):  # noqa: F811
     """Also while the text is tokenised and packed: every run has a store of its own."""
-    flags = dict(max_steps=1000, save_steps=30, logging_steps=5)
+    check_pre_training(pretraining_tiny, tmp_path, kill_twenty_times, max_steps=1000, save_steps=30, logging_steps=5)
+
+
+@pytest.mark.slow
+def test_ten_sigterms_of_pre_training(pretraining_tiny, tmp_path):  # noqa: F811
+    flags = dict(max_steps=1000, save_steps=200, logging_steps=1, save_minutes=0.02)
+    check_pre_training(pretraining_tiny, tmp_path, stop_ten_times, **flags)
+
+
+def check_pre_training(model, tmp_path, disturb, **flags):
     started = time.time()
-    whole = pretraining_command(pretraining_tiny, tmp_path / "whole", **flags)
+    whole = pretraining_command(model, tmp_path / "whole", **flags)
     assert subprocess.run([sys.executable, str(ROOT / "run_pretrain.py"), *whole], check=False).returncode == 0
     length = time.time() - started
-    kill_twenty_times("run_pretrain.py", pretraining_command(pretraining_tiny, tmp_path / "parts", **flags), length)
+    disturb("run_pretrain.py", pretraining_command(model, tmp_path / "parts", **flags), length)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     for folder in ("last", "generator", "discriminator"):
         first, second = (read_weights(path / folder) for path in (whole, parts))

@@ -77,12 +77,55 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path):
         assert (tmp_path / name / "model").read_text() == "weights"
 
 
-def test_a_new_run_forgets_the_old_one_s_last_checkpoint(tmp_path):
-    (tmp_path / "last").mkdir()
+MODEL = "config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json"
+
+
+def old_run(folder):
+    for name in (*MODEL, "last/config.json", "checkpoint-20/config.json", "checkpoint-7/config.json", "results.json"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("{}")
+    (folder / "notes").mkdir()
+    (folder / "train.csv").touch()
+
+
+def test_a_new_run_forgets_the_old_one_when_it_begins(tmp_path):
+    old_run(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
     run_folder.prepare_output(tmp_path, resume=True, overwrite=False)
-    assert (tmp_path / "last").is_dir()
     run_folder.prepare_output(tmp_path, resume=False, overwrite=True)
-    assert not (tmp_path / "last").exists()
+    assert sorted(tmp_path.rglob("*")) == before
+    run_folder.clear_old_run(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes", "train.csv"]
+
+
+def test_a_vocabulary_alone_is_no_old_model(tmp_path):
+    (tmp_path / "vocab.txt").touch()
+    run_folder.clear_old_run(tmp_path)
+    assert (tmp_path / "vocab.txt").exists()
+
+
+@pytest.mark.parametrize("given", ["last", "checkpoint-20", "vocab.txt", "", "last/config.json"])
+def test_what_a_run_reads_is_not_removed_by_it(tmp_path, given):
+    old_run(tmp_path)
+    with pytest.raises(InputError, match="would remove it; take another folder"):
+        run_folder.prepare_output(tmp_path, resume=False, overwrite=True, inputs=[tmp_path / given])
+    run_folder.prepare_output(tmp_path, resume=False, overwrite=True, trains=False, inputs=[tmp_path / given])
+    run_folder.prepare_output(tmp_path, resume=True, overwrite=False, inputs=[tmp_path / given])
+    run_folder.prepare_output(tmp_path, resume=False, overwrite=True, inputs=[tmp_path / "train.csv"])
+
+
+@pytest.mark.parametrize(
+    ("kept", "hint"), [("results.json", "add --overwrite"), ("checkpoint-20", "rename it to last")]
+)
+def test_a_run_that_lost_its_last_checkpoint_is_not_begun_anew_unasked(tmp_path, kept, hint):
+    """Models alone may be what a kill left before the first one."""
+    (tmp_path / "config.json").touch()
+    run_folder.prepare_output(tmp_path, resume=True, overwrite=False)
+    (tmp_path / kept).mkdir() if kept == "checkpoint-20" else (tmp_path / kept).touch()
+    with pytest.raises(InputError, match=f"holds {kept}, but no last/; .*{hint}"):
+        run_folder.prepare_output(tmp_path, resume=True, overwrite=False)
+    run_folder.prepare_output(tmp_path, resume=True, overwrite=True)
+    assert (tmp_path / kept).exists()
 
 
 class OnMasterWeights(AdamW):

@@ -1,0 +1,133 @@
+"""What run_glue.py keeps with a model, and with which models it does not begin: lengths, kinds of heads, no numbers."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from test_export import model_folder
+
+import run_glue
+from conversion.formats import convert
+from files.json_files import read_json
+from modeling import ConvBertForSequenceClassification
+from serving.predictor import Predictor
+from tokenizer import ConvBertTokenizer
+
+SAMPLES = ROOT / "samples"
+DATA = f"--task_name SST-2 --data_dir {SAMPLES} --device cpu"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Fine-tuned with 48 tokens; the model has 64 positions."""
+    folder = tmp_path_factory.mktemp("trained")
+    model_folder(folder / "model")
+    flags = f"--model_name_or_path {folder / 'model'} --output_dir {folder / 'out'} --max_seq_length 48 --max_steps 1"
+    assert run_glue.main(f"{DATA} {flags}".split()) == 0
+    return folder / "out"
+
+
+def evaluated(folder, output, *flags):
+    """results.json of an evaluation."""
+    command = f"{DATA} --model_name_or_path {folder} --output_dir {output} --no-do_train".split()
+    assert run_glue.main([*command, *flags]) == 0
+    return strict(output / "results.json")
+
+
+def strict(path):
+    def refuse(word):
+        raise AssertionError(f"{path}: {word} is not JSON")
+
+    return json.loads(path.read_text("utf-8"), parse_constant=refuse)
+
+
+def test_the_length_of_training_is_kept(trained):
+    for folder in (trained, trained / "last"):
+        assert read_json(folder / "tokenizer_config.json")["model_max_length"] == 48
+    assert Predictor(trained).max_seq_length == 48
+    assert ConvBertTokenizer.from_pretrained(trained).model_max_length == 48
+
+
+def test_the_length_goes_through_conversions(trained, tmp_path):
+    convert(trained, tmp_path / "hf", to="hf")
+    convert(tmp_path / "hf", tmp_path / "back")
+    for folder in (tmp_path / "hf", tmp_path / "back"):
+        assert read_json(folder / "tokenizer_config.json")["model_max_length"] == 48
+        assert Predictor(folder).max_seq_length == 48
+
+
+@pytest.mark.parametrize("stored", [None, {}, {"model_max_length": 1e30}])
+def test_a_conversion_of_a_folder_without_one_keeps_the_positions(tmp_path, stored):
+    model_folder(tmp_path / "model", max_position_embeddings=640)
+    if stored is not None:
+        (tmp_path / "model/tokenizer_config.json").write_text(json.dumps(stored))
+    convert(tmp_path / "model", tmp_path / "hf", to="hf")
+    convert(tmp_path / "hf", tmp_path / "back")
+    for name in ("model", "hf", "back"):
+        assert Predictor(tmp_path / name).max_seq_length == 640
+
+
+def test_evaluations_read_as_far_as_training(trained, tmp_path, capsys):
+    assert evaluated(trained, tmp_path / "a")["arguments"]["max_seq_length"] == 48
+    assert "cut" not in capsys.readouterr().err
+    assert evaluated(trained, tmp_path / "b", "--max_seq_length", "8")["arguments"]["max_seq_length"] == 8
+    assert re.search(r"more than 8 tokens, and cut \(--max_seq_length\): \d+ of 200 in dev", capsys.readouterr().err)
+    model_folder(tmp_path / "model")
+    assert evaluated(tmp_path / "model", tmp_path / "c")["arguments"]["max_seq_length"] == 64
+
+
+def test_without_the_flag_training_still_cuts_at_128():
+    flags = ["--task_name", "RTE", "--output_dir", "x"]
+    assert run_glue.parse_args(flags).max_seq_length == 128
+
+
+@pytest.mark.parametrize("flags", ["", "--no-do_train", "--from_scratch", "--init_from {model}"])
+def test_models_of_any_number_of_labels_are_not_trained(tmp_path, one_line, flags):
+    model = model_folder(tmp_path / "model", problem_type="multi_label_classification")
+    begin = f"--model_name_or_path {model} --output_dir {tmp_path / 'out'} --max_seq_length 16 --max_steps 1"
+    status = run_glue.main(f"{DATA} {begin} {flags.format(model=model)}".split())
+    one_line(status, r"config\.json: problem_type is 'multi_label_classification'")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("flags", ["", "--init_from {model}", "--from_scratch"])
+def test_a_new_head_has_a_new_kind(tmp_path, flags):
+    """A regression's folder that learns classes says so: predict.py would answer with one of its numbers."""
+    model = model_folder(tmp_path / "model", num_labels=1, label_names=None, problem_type="regression")
+    begin = f"--model_name_or_path {model} --output_dir {tmp_path / 'out'} --max_seq_length 16 --max_steps 1"
+    assert run_glue.main(f"{DATA} {begin} {flags.format(model=model)}".split()) == 0
+    (answer,) = Predictor(tmp_path / "out")(["a"])
+    assert answer.label in ("0", "1")
+
+
+def test_a_head_of_two_numbers_is_none_of_two_classes(tmp_path, one_line):
+    model = model_folder(tmp_path / "model", label_names=None, problem_type="regression")
+    command = f"{DATA} --model_name_or_path {model} --output_dir {tmp_path / 'out'} --no-do_train"
+    one_line(run_glue.main(command.split()), "train first")
+
+
+@pytest.mark.parametrize("task", ["SST-2", "STS-B"])
+def test_results_of_damaged_weights_are_json(tmp_path, capsys, task):
+    number = dict(num_labels=1, label_names=None)
+    folder = model_folder(tmp_path / "model", **(number if task == "STS-B" else {}))
+    model = ConvBertForSequenceClassification.from_pretrained(str(folder))
+    model.classifier.out_proj.bias.set_value(np.full(model.classifier.out_proj.bias.shape, np.nan, np.float32))
+    model.save_pretrained(folder)
+    results = evaluated(folder, tmp_path / "out", "--task_name", task)
+    assert results["evaluations"][0]["dev"]["loss"] is None
+    assert "warning: no number (NaN or infinity) comes out for" in capsys.readouterr().err
+
+
+def test_a_run_with_a_loss_that_is_no_number_leaves_json(tmp_path):
+    folder = model_folder(tmp_path / "model")
+    model = ConvBertForSequenceClassification.from_pretrained(str(folder))
+    model.classifier.out_proj.bias.set_value(np.array([np.nan, 0], np.float32))
+    model.save_pretrained(folder)
+    flags = f"--model_name_or_path {folder} --output_dir {tmp_path / 'out'} --max_seq_length 16 --max_steps 2"
+    assert run_glue.main(f"{DATA} {flags} --logging_steps 1 --save_steps 1".split()) == 0
+    results = strict(tmp_path / "out/results.json")
+    assert [entry["loss"] for entry in results["log"]] == [None, None]
+    strict(tmp_path / "out/last/training_state.json")
+    assert run_glue.main(f"{DATA} {flags} --logging_steps 1 --save_steps 1 --resume --max_steps 3".split()) == 0

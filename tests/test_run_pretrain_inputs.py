@@ -1,0 +1,204 @@
+"""What pre-training takes for granted: how text is read, where the store lies, rates of a folder's size, new heads."""
+
+import json
+import os
+import shutil
+
+import pytest
+from conftest import ROOT
+
+import run_pretrain
+from files.json_files import read_json
+from layers.configuration import ConvBertConfig
+from modeling import ConvBertForPretraining, ConvBertForSequenceClassification, ConvBertGenerator
+from pretraining.models import build_model, find_generator
+from tokenizer import ConvBertTokenizer
+
+TINY = ROOT / "pretrained/convbert-tiny"
+SIZES = dict(
+    vocab_size=1500, embedding_size=16, hidden_size=32, num_hidden_layers=1, num_attention_heads=8,
+    intermediate_size=48, max_position_embeddings=64,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sizes(tmp_path_factory):
+    """A folder with a small configuration and the samples' vocabulary; no weights."""
+    folder = tmp_path_factory.mktemp("sizes")
+    (folder / "config.json").write_text(json.dumps(ConvBertConfig(**SIZES).to_dict()))
+    shutil.copy(ROOT / "samples/vocab.txt", folder)
+    return folder
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """The current folder, with a text in it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").write_text("the river rose.\n\nthe wind blew.\n" * 20)
+    return tmp_path
+
+
+def run(model, flags):
+    arguments = f"--input_dir a.txt --model_name_or_path {model} --max_seq_length 16 --device cpu --max_steps 1"
+    return run_pretrain.main([*arguments.split(), *flags.split()])
+
+
+SHORT = "--no-init_from_ckpt --train_batch_size 2 --learning_rate 1e-3"
+
+
+# --------------------------------------------------------------------------------------------------------------- text
+
+
+@pytest.mark.parametrize(("flag", "count"), [("", 200), ("--documents line", 200), ("--documents blank", 2)])
+def test_documents_of_a_file_with_stray_empty_lines(sizes, here, capsys, flag, count):
+    lines = ["the river rose."] * 200
+    (here / "a.txt").write_text("\n".join([*lines[:70], "", *lines[70:], "", ""]))
+    assert run(sizes, f"--output_dir out --prepare_only {SHORT} {flag}") == 0
+    said = capsys.readouterr().err
+    assert f"out/data: a.txt: {count} documents: " in said
+    assert "(1 empty between 200 lines; --documents decides)" in said
+    assert read_json("out/data/store.json")["documents"] == count
+
+
+def test_what_a_run_writes_into_a_folder_of_texts_is_no_text(sizes, here):
+    (here / "texts").mkdir()
+    shutil.move("a.txt", "texts")
+    shutil.copy(sizes / "vocab.txt", "texts/words.txt")
+    command = f"--input_dir texts --output_dir texts/out {SHORT} --vocab_file texts/words.txt"
+    for flags in ("", "--resume"):
+        assert run(sizes, f"{command} {flags}") == 0
+        assert read_json("texts/out/data/store.json")["documents"] == 21
+
+
+# -------------------------------------------------------------------------------------------------------------- store
+
+
+@pytest.mark.parametrize("store", ["{here}/out/data", "out/../out/data/", "link/data", "{here}/link/deep/store"])
+def test_a_store_in_the_output_folder_by_any_name(sizes, here, store):
+    (here / "link").symlink_to("out")
+    flags = f"--output_dir out --data_store {store.format(here=here)}"
+    assert run(sizes, f"{flags} {SHORT} --prepare_only") == 0
+    assert run(sizes, f"{flags} {SHORT} --prepare_only") == 0  # not "not empty"
+
+
+def test_a_store_is_no_output_folder(sizes, here, one_line):
+    one_line(run(sizes, f"--output_dir out --data_store {here}/out/ {SHORT}"), "--data_store .*: is --output_dir, too")
+    assert not (here / "out").exists()
+
+
+def test_nothing_else_is_replaced_by_a_store(sizes, here, one_line):
+    (here / "mine").mkdir()
+    (here / "mine/work").touch()
+    one_line(run(sizes, f"--output_dir out --data_store mine {SHORT}"), "mine: holds work, which is no part of a store")
+    assert (here / "mine/work").exists()
+
+
+def test_a_killed_store_is_no_obstacle(sizes, here):
+    """As a process that was killed while it tokenised leaves its output folder."""
+    (here / "out/.data.abcd1234.tmp").mkdir(parents=True)
+    (here / "out/.data.abcd1234.tmp/tokens.bin").write_bytes(b"1234")
+    (here / "out/.data.lock").touch()
+    assert run(sizes, f"--output_dir out {SHORT}") == 0
+    assert not [name for name in os.listdir("out") if name.startswith(".")]
+
+
+# -------------------------------------------------------------------------------------------------- rates and batches
+
+
+def of_preset(name, **changes):
+    return ConvBertConfig.from_preset(name, **changes).to_dict()
+
+
+@pytest.mark.parametrize(
+    ("config", "rate", "batch", "words"),
+    [
+        (of_preset("convbert-base"), 2e-4, 256, "convbert-base's"),
+        (of_preset("convbert-medium-small", vocab_size=9), 5e-4, 128, "convbert-medium-small's"),
+        (of_preset("convbert-tiny", hidden_dropout_prob=0.0), 1e-3, 32, "convbert-tiny's"),
+        (of_preset("convbert-base", num_hidden_layers=24), 2e-4, 256, "convbert-base's, the nearest in width to "),
+        (of_preset("convbert-small", hidden_size=320), 3e-4, 128, "convbert-small's, the nearest in width to "),
+    ],
+)
+def test_a_folder_s_size_says_rate_and_batch(here, config, rate, batch, words):
+    (here / "run/discriminator").mkdir(parents=True)
+    (here / "run/discriminator/config.json").write_text(json.dumps(config))
+    (here / "link").symlink_to("run/discriminator")
+    for name in ("run/discriminator/", f"{here}/run/discriminator", "run/../run/discriminator", "link"):
+        args = run_pretrain.parse_args(["--input_dir", "a.txt", "--output_dir", "out", "--model_name_or_path", name])
+        said = run_pretrain.choose_rates(args, name)
+        assert (args.learning_rate, args.train_batch_size) == (rate, batch)
+        assert f"--learning_rate {rate:g} --train_batch_size {batch}: {words}" in said
+    args.train_batch_size = None
+    assert run_pretrain.choose_rates(args, name).startswith("--train_batch_size")
+    assert run_pretrain.choose_rates(args, name) is None
+
+
+@pytest.mark.parametrize("name", run_pretrain.RATES)
+def test_a_size_s_own_rate_and_batch(name):
+    args = run_pretrain.parse_args(["--input_dir", "a.txt", "--output_dir", "out", "--model_name_or_path", name])
+    run_pretrain.choose_rates(args, name)
+    assert (args.learning_rate, args.train_batch_size) == (run_pretrain.RATES[name], run_pretrain.BATCHES[name])
+
+
+def test_what_was_taken_is_said(here, capsys):
+    (here / "tiny").symlink_to(TINY)
+    assert run("tiny", "--output_dir out") == 0
+    said = capsys.readouterr().err
+    assert "--learning_rate 0.001 --train_batch_size 32: convbert-tiny's\n" in said
+    assert "starts at random" not in said  # generator and heads are there
+    results = read_json("out/results.json")
+    assert results["text"] == {"documents": 21, "sentences": 40, "tokens": 180, "files_read_as": {"blank": 1}}
+    arguments = results["arguments"]
+    assert (arguments["learning_rate"], arguments["train_batch_size"]) == (1e-3, 32)
+
+
+# -------------------------------------------------------------------------------------------------------------- heads
+
+
+def test_new_heads_are_said(sizes, here, capsys):
+    config = ConvBertConfig(**SIZES)
+    for name, model in (
+        ("classifier", ConvBertForSequenceClassification(config)),
+        ("generator", ConvBertGenerator(config)),
+        ("both", ConvBertForPretraining(config, config)),
+    ):
+        model.save_pretrained(here / name)
+        shutil.copy(sizes / "vocab.txt", here / name)
+    (here / "classifier/generator").mkdir()
+    ConvBertForSequenceClassification(config).save_pretrained(here / "classifier/generator")
+    tokenizer = ConvBertTokenizer.from_pretrained(sizes)
+    for name, mlm_only, new in (
+        ("classifier", False, ["classifier: no discriminator's head", "classifier/generator: no generator's head"]),
+        ("classifier", True, ["classifier: no generator's head"]),
+        ("generator", False, ["generator: no discriminator's head", "generator: no generator"]),
+        ("generator", True, []),
+        ("both", False, []),
+        ("both", True, []),
+    ):
+        capsys.readouterr()
+        build_model(name, tokenizer, True, mlm_only)
+        said = [line for line in capsys.readouterr().err.splitlines() if line.endswith("a new one starts at random")]
+        assert [line.partition(" there;")[0].removeprefix(f"{here}/") for line in said] == new
+
+
+def test_the_generator_beside_a_discriminator_by_any_name(here):
+    for name in ("run/discriminator", "run/generator", "elsewhere"):
+        (here / name).mkdir(parents=True)
+        (here / name / "config.json").write_text("{}")
+    (here / "other").mkdir()
+    (here / "other/discriminator").symlink_to("../elsewhere")
+    (here / "other/generator").symlink_to("../run/generator")
+    (here / "link").symlink_to("run/discriminator")
+    wanted = here / "run/generator"
+    for name in (
+        "run/discriminator",
+        "run/discriminator/",
+        "link",
+        "run/../link/",
+        here / "link",
+        "other/discriminator",
+    ):
+        assert find_generator(name) == wanted
+    assert find_generator("elsewhere") is None
+    os.chdir("run/discriminator")
+    assert find_generator(".") == wanted
