@@ -316,6 +316,6 @@ def _better(new, old):
 
     def order(score, loss):
         score = -math.inf if math.isnan(score) else score
-        return score, math.inf if loss is None else -math.inf if math.isnan(loss) else -loss
+        return score, -math.inf if loss is None or math.isnan(loss) else -loss  # in last/ NaN is null
 
     return order(*new) > order(*old)

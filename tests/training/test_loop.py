@@ -446,7 +446,7 @@ def test_what_is_no_number_is_never_the_best():
     assert not loop._better((nan, 0.1), (0.1, 1.0))
     assert loop._better((0.1, 1.0), (0.1, nan))
     assert not loop._better((0.1, nan), (0.1, 1.0))
-    assert not loop._better((0.1, 1.0), (0.1, None))  # of an older version, which kept the first
+    assert loop._better((0.1, 1.0), (0.1, None))  # NaN as last/ holds it: a run that goes on chooses as the whole one
 
 
 def test_a_picture_never_ends_a_run(tiny, tmp_path, monkeypatch, capsys):  # noqa: F811
