@@ -3,6 +3,7 @@ import runtime  # noqa: F401  (before Paddle)
 import importlib.util
 import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ import pytest
 from text.corpus import Lines, paragraphs
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach a hub
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) == signal.SIG_IGN:  # in a shell's background or under nohup, for all that we start too
+        signal.signal(number, handler)
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
