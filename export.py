@@ -64,7 +64,7 @@ def read_dev(args, predictor):
         rows = read_rows(args.validation_file)
         known, regression = predictor.task.labels or None, predictor.task.is_regression
         stored = stored_columns(shipped(args.model))
-        task = own_task(args.validation_file, rows, None, None, None, regression, known, stored)
+        task = own_task(args.validation_file, rows, None, None, None, regression, known, stored, trained=bool(known))
         examples = own_examples(args.validation_file, rows, task, labelled=True)
     else:
         return None, []

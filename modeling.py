@@ -28,7 +28,7 @@ from paddle.distributed.fleet.utils import recompute
 from paddle.nn.initializer import XavierUniform
 
 from files.errors import InputError
-from files.json_files import read_json
+from files.json_files import read_json_object
 from layers import functions
 from layers.configuration import ConvBertConfig
 from layers.dense import GroupedLinear, Linear, truncated_normal
@@ -599,7 +599,7 @@ class ConvBertForPretraining(ConvBertPretrainedModel):
     def read_configs(cls, source, changes):
         if not os.path.isdir(source):
             return ConvBertConfig.from_preset(source), ConvBertConfig.from_preset(f"{source}-generator")
-        content = read_json(Path(source) / "config.json")  # PaddleNLP makes both parts of one configuration
+        content = read_json_object(Path(source) / "config.json")  # PaddleNLP makes both parts of one configuration
         generator = ConvBertConfig.from_dict(content.get("generator_config", content))
         return ConvBertConfig.from_pretrained(source, **changes), generator
 

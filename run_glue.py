@@ -13,11 +13,15 @@ import runtime  # noqa: F401  (before Paddle)
 
 import argparse
 import functools
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from files.errors import InputError
 from flags.command_line import FLAG, ArgumentParser, script
 from flags.computing import add_length
 from flags.training import add_fine_tuning, add_model, add_output, add_training
@@ -84,6 +88,8 @@ def parse_args(argv):
         parser.error("--do_predict needs --test_file")
     if args.mask_conv_padding is not None and args.model_type != "convbert":
         parser.error(f"--mask_conv_padding is for convolutions; --model_type {args.model_type} has none")
+    if args.resume and not args.do_train:
+        parser.error("--resume goes on with a training; to evaluate, take another --output_dir, or --overwrite")
     if args.do_train and args.max_seq_length is None:
         args.max_seq_length = MAX_SEQ_LENGTH
     return args
@@ -118,7 +124,7 @@ def find_data(args, source, quiet=False):
         scores = True if head == 1 and not args.do_train else None
         regression = scores if args.regression is None else args.regression
         stored = stored_columns(source) if head and not args.do_train else None
-        own = OwnData(files, columns, regression, names, stored, args.skip_bad_rows)
+        own = OwnData(files, columns, regression, names, stored, args.skip_bad_rows, bool(names) and not args.do_train)
         task, read = own.task, own.read
     return task, read, own
 
@@ -255,11 +261,12 @@ def train(run, texts, dev, last=None, settings=None):
 
 
 def evaluate_dev(run, dev):
-    """→ split → loss and scores; split → logits; the number by which models are compared."""
+    """→ split → loss and scores; split → logits; the number by which models are compared, NaN where logits are none."""
     from tasks.evaluation import evaluate, main_score
 
     results, logits = evaluate(run.model, run.task, dev, run.args.batch_size, run.precision, run.processes)
-    return results, logits, main_score(run.task, results)
+    numbers = all(np.isfinite(found).all() for found in logits.values())
+    return results, logits, main_score(run.task, results) if numbers else math.nan
 
 
 def write_dev_reports(run, dev, logits):
@@ -303,7 +310,7 @@ def run_all(args, processes):
     precision = choose_precision(args.amp, args.amp_dtype, args.device, args.model_type)
     source = args.init_from or args.model_name_or_path
     source = resolve(source) if args.model_type == "convbert" and not args.from_scratch else fetched(source)
-    require_one_answer(source)
+    require_one_answer(source, args.do_train)
     task, read, own = find_data(args, source, quiet=not processes.writes)
     examples = {split: read(split) for split in (*["train"] * args.do_train, *task.dev_splits)}
     tests = test_files(args, task, read, quiet=not processes.writes) if args.do_predict else []
@@ -361,8 +368,9 @@ def run_all(args, processes):
         if processes.writes:
             write_dev_reports(run, dev, logits)
             draw_dev_reports(run, dev, logits)
-        state = dict(step=0, evaluations=[{"step": 0, **results}], best_step=0, best_score=score)
-    if tests:
+        best = None if math.isnan(score) else score
+        state = dict(step=0, evaluations=[{"step": 0, **results}], best_step=0, best_score=best)
+    if tests and state["best_score"] is not None:
         processes.wait()  # for the best model to be written
         if args.do_train:
             run = run._replace(
@@ -371,6 +379,10 @@ def run_all(args, processes):
         predict_tests(run, tests)
     if processes.writes:
         write_results(output, args, task=task.name, **({"data": own.facts()} if own else {}), **state)
+    if state["best_score"] is None:
+        kept = f"{output / 'last'} holds step {state['step']}" if args.do_train else "its weights are damaged"
+        raise InputError(f"{source}: no evaluation gave a number (but NaN or infinity); {kept}")
+    if processes.writes:
         print(
             f"best {task.main_metric}: {state['best_score']:.4f} at step {state['best_step']}; "
             f"model and results.json in {output}",

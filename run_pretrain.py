@@ -251,7 +251,11 @@ def read_segments(args, tokenizer, store, makes, beside=()):
     from pretraining.segments import Segments
     from pretraining.token_store import TokenStore, prepare
 
-    tokens = prepare(args.input_dir, tokenizer, store, args.documents, beside) if makes else TokenStore.open(store)
+    if makes:
+        own = Path(args.output_dir).resolve() in store.resolve().parents
+        tokens = prepare(args.input_dir, tokenizer, store, args.documents, beside, own or args.overwrite)
+    else:
+        tokens = TokenStore.open(store)
     return [
         Segments(tokens, tokenizer, args.max_seq_length, args.validation_share, held, makes) for held in (False, True)
     ]
@@ -291,10 +295,11 @@ def run_all(args, processes):
         raise InputError(f"--data_store {store}: is --output_dir, too; leave it out, or name another folder")
     if processes.writes:
         clear_killed(store)
-    output, last = open_output(args, processes, besides=store)
+    beside = [Path(args.output_dir), store, *filter(None, [args.vocab_file])]
+    files = find_files(args.input_dir, beside)
+    output, last = open_output(args, processes, besides=store, inputs=files)
     tokenizer = choose_tokenizer(args, str(last or source))
-    beside = [output, store, *filter(None, [args.vocab_file])]
-    text = files_fact(find_files(args.input_dir, beside))
+    text = files_fact(files)
     begun = settings_of(args, args.train_batch_size, processes, args.model_name_or_path, tokenizer, text=text)
     if last:
         require_same_settings(last, begun)

@@ -10,13 +10,49 @@ import importlib.abc
 import importlib.util
 import math
 import os
+import signal
 import sys
+import threading
 import warnings
 from pathlib import Path
 
 if sys.platform == "win32":  # files that appear whole or not at all, several processes, the compiled loops
     print("Windows is not supported; run this in WSL, the Windows Subsystem for Linux: wsl --install", file=sys.stderr)
     sys.exit(2)
+
+# ------------------------------------------------------------------------------------------------------------- signals
+
+
+def end_at_once(number, frame):
+    """A handler for the time of imports, in which an exception would come out as anything."""
+    if number == signal.SIGINT:
+        os.write(2, b"interrupted\n")
+    os._exit(128 + number)
+
+
+def _is_ours():
+    """Whether this process runs one of our scripts, and we are in the thread that may set handlers."""
+    file = getattr(sys.modules.get("__main__"), "__file__", None)
+    ours = bool(file) and Path(file).resolve().parent == Path(__file__).resolve().parent
+    return ours and threading.current_thread() is threading.main_thread()
+
+
+@contextlib.contextmanager
+def _ending_at_once():
+    """In this block the signals that have a handler in Python end our scripts at once."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} if _is_ours() else {}
+    before = {number: handler for number, handler in before.items() if callable(handler)}
+    for number in before:
+        signal.signal(number, end_at_once)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+if _is_ours() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, end_at_once)  # until flags.command_line.script takes over
 
 # ------------------------------------------------------------------------------------------------------------ hardware
 
@@ -86,25 +122,43 @@ def keep_freed_memory():
 
 
 class _QuietImport(importlib.abc.MetaPathFinder):
-    """Keeps Paddle from warning of the thread count that was set here; its other messages pass."""
+    """Keeps Paddle from warning of the thread count that was set here, and from taking SIGTERM.
+
+    Its other messages pass, and its reports of crashes.
+    """
 
     def find_spec(self, name, path, target=None):
-        if name != "paddle":
+        if name not in ("paddle", "paddle.base.core"):
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
+        if name == "paddle":
+            sys.meta_path.insert(0, self)
         if spec is not None:
             load = spec.loader.exec_module
-            spec.loader.exec_module = lambda module: self._load(load, module)
+            change = self._load if name == "paddle" else self._load_core
+            spec.loader.exec_module = lambda module: change(load, module)
         return spec
 
     def _load(self, load, module):
         stderr = sys.stderr
         sys.stderr = _WithoutThreadAdvice(stderr)
         try:
-            load(module)
+            with _ending_at_once():
+                load(module)
         finally:
             sys.stderr = stderr
+
+    def _load_core(self, load, module):
+        load(module)
+        take_signals = module.init_glog
+
+        def init_glog(name):
+            take_signals(name)
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)  # as Python knows it
+
+        module.init_glog = init_glog
 
 
 class _WithoutThreadAdvice:

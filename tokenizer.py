@@ -16,6 +16,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 
 from files.errors import InputError
 from flags.command_line import ArgumentParser, add_overwrite, require_new, script
+from text.corpus import find_files
 from text.tokenizer_files import SWITCHES, read_tokenizer, switches_file, write_switches, write_tokenizer
 from text.vocabulary import SPECIAL_TOKENS, bert_normalizer, doubts, read_vocabulary, save_vocabulary, train_vocabulary
 
@@ -396,6 +397,10 @@ def main(argv=None):
     overwrite = options.pop("overwrite")
     require_new(overwrite, output=output)
     require_new(overwrite, output=switches_file(output))
+    texts = {path.resolve() for path in find_files(files)}
+    for written in (output, switches_file(output)):
+        if written.resolve() in texts:
+            raise InputError(f"--output {output}: would replace {written}, a text of --input; take another name")
     tokens = train_vocabulary(files, size, **options)
     write_switches(output, {name: options[name] for name in SWITCHES})
     save_vocabulary(tokens, output)

@@ -11,7 +11,7 @@ import numpy as np
 from conversion import tensorflow_checkpoint, weight_names
 from files.atomic import atomic_folder
 from files.errors import InputError
-from files.json_files import read_json, write_json
+from files.json_files import read_json_object, write_json
 from files.weights import is_hugging_face, read_names, read_weights, release_memory, write_safetensors
 from layers.configuration import ConvBertConfig, model_type_of
 from text.tokenizer_files import stored_length
@@ -52,7 +52,7 @@ def read_checkpoint(source, backbone_only=False):
         from tokenizer import ConvBertTokenizer
 
         tokenizer = ConvBertTokenizer.from_pretrained(folder)
-    content = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    content = read_json_object(folder / "config.json") if (folder / "config.json").is_file() else {}
     if (model_type := model_type_of(content)) != "convbert":
         raise InputError(f"{folder / 'config.json'}: model_type is {model_type!r}, not 'convbert'")
     if original:
@@ -63,6 +63,8 @@ def read_checkpoint(source, backbone_only=False):
         parts = read_parts(source, weights, content, backbone_only)
     pad_id = {"pad_token_id": tokenizer.pad_token_id} if tokenizer else {}
     configs = [ConvBertConfig.from_dict(content, **pad_id) for _, _, content in parts]
+    for config, (_, weights, _) in zip(configs, parts, strict=True):
+        config.require_weights(weights, source)
     architecture, weights = parts[0][:2]
     if len(parts) == 2:
         architecture = JOINT

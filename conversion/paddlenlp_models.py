@@ -9,9 +9,11 @@ import os
 import re
 from pathlib import Path
 
+import numpy as np
+
 from files.downloads import require_host
 from files.errors import InputError
-from files.json_files import read_json, write_json
+from files.json_files import read_json_object, write_json
 from files.temporary import temporary_folder
 from files.weights import is_hugging_face, read_stored, release_memory, with_plain_names, write_safetensors
 
@@ -67,7 +69,7 @@ def load_paddlenlp_classifier(model_type, source, labels, vocab_size, start="not
         stack.enter_context(_one_line_errors(source))
         config = {"architectures": [f"{FAMILIES[model_type]}Model"]}
         if os.path.isdir(source):
-            config |= read_json(Path(source) / "config.json")
+            config |= read_json_object(Path(source) / "config.json")
         listed = isinstance(config.get("id2label"), list)  # which paddlenlp doesn't read; the names are given anew
         config = {key: value for key, value in config.items() if key not in ("id2label", "label2id")}
         if start == "everything":
@@ -82,20 +84,36 @@ def load_paddlenlp_classifier(model_type, source, labels, vocab_size, start="not
         if weights and start == "nothing" and not any(name.startswith("classifier.") for name in weights):
             raise InputError(f"{source}: no head for this here (classifier); train one first")
         theirs = is_hugging_face(weights)
+        samples = [array for name, array in weights.items() if _SAMPLES.search(name)]
         if not theirs and weights.keys() == stored.keys() and not listed:
             del stored, weights
-            return _with_head(model_class.from_pretrained(source, **settings), start)
+            return _with_head(model_class.from_pretrained(source, **settings), start, samples, source)
         copy = stack.enter_context(temporary_folder())  # paddlenlp writes into the folder it converts
         if theirs and model_type == "ernie":
             weights, theirs = _ernie_weights(weights, source), False
+        elif theirs:  # paddlenlp takes from this name whether there is a prefix before the encoder's names
+            config["architectures"] = [model_class.__name__]
+            bare = (name for name in weights if name.startswith(("embeddings", "encoder.", "pooler.")))
+            weights |= {f"{model_type}.{name}": weights.pop(name) for name in list(bare)}
         write_safetensors(copy / "model.safetensors", weights, "pt" if theirs else "np")
         write_json(copy / "config.json", config)
         del stored, weights
-        return _with_head(model_class.from_pretrained(copy, convert_from_torch=theirs, **settings), start)
+        model = model_class.from_pretrained(copy, convert_from_torch=theirs, **settings)
+        return _with_head(model, start, samples, source)
 
 
-def _with_head(model, start):
+_SAMPLES = re.compile(r"word_embeddings\.weight$|encoder\.layers?\.0\..*(query|q_proj)\.weight$")  # of an encoder
+
+
+def _with_head(model, start, samples, source):
+    """samples: arrays of the source's encoder, which the model must have, as paddlenlp only warns of what it lacks."""
     release_memory()
+    for name, weight in model.state_dict().items() if os.path.isdir(source) else ():
+        if _SAMPLES.search(name):
+            own = weight.astype("float32").numpy()
+            both = [array for sample in samples for array in (sample, sample.T) if array.shape == own.shape]
+            if not any(np.allclose(own, array, atol=1e-3) for array in both):
+                raise InputError(f"{source}: does not fit {type(model).__name__}: {name} is not in its weights")
     if start == "head":
         model.classifier.apply(model._init_weights)
     return model

@@ -56,7 +56,7 @@ def choose(name):
 
 def forced():
     """What CONVBERT_PRODUCTS forces, of WAYS; None: nothing. Raises InputError: that is unknown, or impossible here."""
-    wish = os.environ.get("CONVBERT_PRODUCTS", "auto")
+    wish = os.environ.get("CONVBERT_PRODUCTS") or "auto"
     if wish not in (*WAYS, "auto"):
         raise InputError(f"CONVBERT_PRODUCTS={wish}: must be paddle, onednn or auto")
     if wish == "onednn" and (obstacle := _obstacle()):

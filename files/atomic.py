@@ -70,6 +70,11 @@ def _sync(path):
 _LEFT = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.(old|tmp)")
 
 
+def is_leftover(path):
+    """Whether a path has a name that only what is being written here has, or a lock on that."""
+    return _LEFT.fullmatch(path.name) is not None or re.fullmatch(r"\..+\.lock", path.name) is not None
+
+
 def clear_leftovers(folder):
     """Ends what kills left half done in `folder`: brings back what atomic_folder was replacing, removes the rest.
 

@@ -20,7 +20,6 @@ from pathlib import Path
 
 from files.atomic import atomic_file
 from files.errors import InputError
-from files.stand_ins import refuse_stand_in
 from files.weights import WEIGHT_FILES, missing_files, require_whole, shards_of
 
 HUB_TIMEOUT = 10  # seconds without an answer before an attempt to reach a hub is given up
@@ -128,6 +127,7 @@ def _reason(error):
 # ------------------------------------------------------------------------------------------------------------ the zoo
 
 _ZOO = "https://bj.bcebos.com/paddlenlp/models/transformers/convbert"  # Paddle's model zoo
+VOCABULARY_SIZE = 30522  # of each of these
 _PUBLISHED = ("convbert-small", "convbert-medium-small", "convbert-base")
 
 
@@ -178,8 +178,11 @@ def _zoo_problem(path, url, length):
                 stated = int(answer.headers["Content-Length"] or size)
                 if stated == size:
                     _note(length, size)
-    if stated is None and not ends_well:
-        print(f"{path}: its last line has no end; it may be cut off, which {url} could tell", file=sys.stderr)
+    if stated is None and path.suffix == ".txt":
+        lines = len(path.read_bytes().splitlines())
+        if lines != VOCABULARY_SIZE or not ends_well:
+            words = f"{lines:,} lines where {VOCABULARY_SIZE:,} belong" if ends_well else "its last line has no end"
+            print(f"{path}: {words}; it may be cut off: remove it to have it fetched again", file=sys.stderr)
     return None if stated in (None, size) else f"cut off or damaged: {size:,} of {stated:,} bytes"
 
 
@@ -281,20 +284,30 @@ def _whole(path, size=None, checksum=None):
         return False
 
 
+def _is_listed(entry):
+    """Whether a hub's word on a file has the types that it should have; all but its name may be absent or null."""
+    lfs = entry.get("lfs")
+    if not isinstance(entry["rfilename"], str) or not isinstance(lfs, dict | None):
+        return False
+    sizes, checksums = (entry.get("size"), (lfs or {}).get("size")), (entry.get("blobId"), (lfs or {}).get("sha256"))
+    return all(isinstance(size, int | None) for size in sizes) and all(isinstance(c, str | None) for c in checksums)
+
+
 def _fetch_snapshot(address, root, revision):
     """Fetches what is missing of a revision. address: of the model, with {} where "api/models/" can stand."""
     token = _token()
     about = address.format("api/models/") + f"/revision/{urllib.parse.quote(revision, safe='')}?blobs=true"
     with _open(about, token) as answer:
         content = answer.read()
-    refuse_stand_in(about, content)
+    if content.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"<"):
+        raise InputError(f"{about}: a web page, not the answer of a hub; a login page, or a proxy's, is in between")
     try:
         content = json.loads(content)
         commit, listed = content["sha"], {entry["rfilename"]: entry for entry in content["siblings"]}
-        path_of_commit = re.fullmatch(r"\w+", commit)
+        as_a_hub_s = re.fullmatch(r"\w+", commit) and all(_is_listed(entry) for entry in listed.values())
     except (ValueError, LookupError, TypeError):
-        path_of_commit = None
-    if not path_of_commit:
+        as_a_hub_s = False
+    if not as_a_hub_s:
         raise InputError(f"{about}: not the answer of a hub")
     folder = root / "snapshots" / commit
     folder.mkdir(parents=True, exist_ok=True)

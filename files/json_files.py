@@ -22,6 +22,14 @@ def read_json(path):
         raise InputError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from None
 
 
+def read_json_object(path):
+    """The same, of a file that must hold a JSON object."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: not a JSON object")
+    return content
+
+
 def write_json(path, content):
     """Writes `content` as indented JSON in UTF-8, atomically; NaN and infinity, which JSON has not, become null."""
     with atomic_file(path) as file:

@@ -214,6 +214,9 @@ def _load_stream(file, skip=False):
     skip: leave the storages unread.
     """
     size = os.fstat(file.fileno()).st_size
+    if file.read(4) == b"PK\3\4":
+        raise pickle.UnpicklingError("cut off: a zip without its end")
+    file.seek(0)
     if _TorchUnpickler(file).load() != 0x1950A86A20F9469CFC6C:
         raise pickle.UnpicklingError("it does not start as PyTorch's files do")
     unpicklers = [_TorchUnpickler(file) for _ in range(4)]

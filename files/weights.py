@@ -91,7 +91,7 @@ def _read(path, weights):
         with open(path, "rb") as file:
             refuse_stand_in(path, file.read(1024))
         if path.name.endswith(".index.json"):
-            return _read_shards(path) if weights else list(read_json(path)["weight_map"])
+            return _read_shards(path) if weights else list(_weight_map(path))
         if path.suffix == ".safetensors":
             return (_read_safetensors if weights else _read_header)(path)
         if path.suffix == ".pdparams":
@@ -187,14 +187,21 @@ def _read_shards(index):
 
 def shards_of(index):
     """The names of the files that an index is of. Raises InputError."""
+    return list(dict.fromkeys(_weight_map(index).values()))
+
+
+def _weight_map(index):
     content = read_json(index)
     shards = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(shards, dict):
         raise InputError(f"{index}: no index of weights: it has no weight_map")
     for name in shards.values():
-        if not isinstance(name, str) or Path(name).name != name:
+        if not isinstance(name, str) or name in ("", "..") or "\0" in name or Path(name).name != name:
             raise InputError(f"{index}: shard {name!r} is not a plain file name")
-    return list(dict.fromkeys(shards.values()))
+        if name.endswith(".index.json"):
+            which = "itself" if name == index.name else f"another index, {name},"
+            raise InputError(f"{index}: names {which} as a shard")
+    return shards
 
 
 _SAFETENSORS_DTYPES = {
@@ -211,6 +218,8 @@ def _read_header(path):
 def _parse_header(file):
     """The header at the start of an open file: name → type, shape and place, in the order in which they lie there."""
     size = os.fstat(file.fileno()).st_size
+    if size < 8:
+        raise ValueError(f"cut off: it has {size} bytes, a header begins with 8")
     (length,) = struct.unpack("<Q", file.read(8))
     if length > size - 8:
         raise ValueError("the file ends before its header does")
@@ -220,6 +229,8 @@ def _parse_header(file):
     end = 0
     for name, entry in entries.items():
         begin, stop = entry["data_offsets"]
+        if entry["dtype"] not in _SAFETENSORS_DTYPES:
+            raise ValueError(f"{name}: type {entry['dtype']} is not read here")
         width = np.dtype(_SAFETENSORS_DTYPES[entry["dtype"]]).itemsize
         if min(entry["shape"], default=0) < 0 or begin != end or stop - begin != math.prod(entry["shape"]) * width:
             raise ValueError(f"{name} does not lie where its shape says")

@@ -8,6 +8,7 @@ import functools
 import math
 import os
 import re
+import signal
 import sys
 
 from files.errors import InputError
@@ -111,9 +112,11 @@ def script(main):
 
     @functools.wraps(main)
     def guarded(argv=None):
-        if sys.platform == "win32":
-            import runtime  # noqa: F401  (which says what to do there, and ends the process)
+        import runtime  # which ends the process on Windows, and says what to do there
+
         try:
+            if signal.getsignal(signal.SIGINT) is runtime.end_at_once:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
             return main(argv) or 0
         except InputError as error:
             print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)

@@ -7,9 +7,10 @@ import re
 from pathlib import Path
 
 from files.errors import InputError
-from files.json_files import read_json
+from files.json_files import read_json_object
 
 ACTIVATIONS = ("gelu", "gelu_new", "relu", "silu")
+MOST_LAYERS, MOST_WEIGHTS = 1000, 10**10  # of any model that can be trained on one machine
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 
 PRESETS = {  # differences from ConvBertConfig's defaults, which are convbert-base's
@@ -95,8 +96,30 @@ class ConvBertConfig:
         require(self.problem_type in (None, *PROBLEM_TYPES), f"problem_type {self.problem_type!r} is unknown")
         if self.label_names is not None:
             self.label_names = [str(name) for name in self.label_names]
+        require(self.num_hidden_layers <= MOST_LAYERS, f"num_hidden_layers is {self.num_hidden_layers}")
+        require(
+            self.rough_size <= MOST_WEIGHTS,
+            f"about {self.rough_size:.0e} weights by vocab_size {self.vocab_size}, hidden_size {self.hidden_size}, …; "
+            f"at most {MOST_WEIGHTS:.0e} are possible here",
+        )
         names = self.label_names
         require(not names or len(names) == self.num_labels, f"{self.num_labels} labels but the names {names}")
+
+    @property
+    def rough_size(self):
+        """About how many numbers the large matrices hold."""
+        tables = (self.vocab_size + self.max_position_embeddings + self.type_vocab_size) * self.embedding_size
+        layer = 3 * self.hidden_size**2 + 2 * self.hidden_size * self.intermediate_size // self.num_groups
+        return tables + self.num_hidden_layers * layer
+
+    def require_weights(self, weights, source):
+        """Raises InputError where the weights of `source`, name → array, are far too few; before a model is built."""
+        count = sum(array.size for array in weights.values())
+        if self.rough_size > 4 * count:
+            raise InputError(
+                f"{source}: its weights are {count:,} numbers, but its configuration is for about {self.rough_size:,} "
+                f"(vocab_size {self.vocab_size}, hidden_size {self.hidden_size}, {self.num_hidden_layers} layers, …)"
+            )
 
     @property
     def head_size(self):
@@ -132,7 +155,7 @@ class ConvBertConfig:
         """From a folder's config.json, or a preset's name."""
         if not os.path.isdir(source):
             return cls.from_preset(source, **changes)
-        content = read_json(Path(source) / "config.json")
+        content = read_json_object(Path(source) / "config.json")
         if (model_type := model_type_of(content)) != "convbert":
             raise InputError(f"{source}/config.json: a {model_type} model, not a ConvBERT")
         return cls.from_dict(content, **changes)
@@ -184,12 +207,17 @@ def label_names(content):
     elif not named and isinstance(content.get("label2id"), dict):
         named = {index: name for name, index in content["label2id"].items()}
     try:
-        names = [name for _, name in sorted((int(index), name) for index, name in named.items())]
+        numbered = sorted(((int(index), name) for index, name in named.items()), key=lambda entry: entry[0])
     except (AttributeError, TypeError, ValueError):
         raise InputError(f"config.json: id2label is {json.dumps(named)[:80]}, not names by number") from None
+    names, indices = [name for _, name in numbered], [index for index, _ in numbered]
+    if indices != list(range(len(indices))):
+        raise InputError(f"config.json: labels are numbered {str(indices)[1:-1][:80]}, not from 0 on without a gap")
     if wrong := [name for name in names if not isinstance(name, (str, int, float))]:
         raise InputError(f"config.json: id2label names a label {json.dumps(wrong[0])[:80]}; a name is text")
-    names = [str(name) for name in names]
+    names = [str(name).strip() for name in names]
+    if "" in names:
+        raise InputError(f"config.json: id2label has a name that is empty ({json.dumps(names)[:80]})")
     if len(set(names)) < len(names):
         raise InputError(f"config.json: two labels have the same name ({', '.join(names)[:80]})")
     return names

@@ -32,7 +32,7 @@ def on_fast_path(*tensors):
 
 def kernels_wanted():
     """What CONVBERT_KERNELS says: auto (the default) or paddle."""
-    wish = os.environ.get("CONVBERT_KERNELS", "auto")
+    wish = os.environ.get("CONVBERT_KERNELS") or "auto"
     if wish not in ("auto", "paddle"):
         raise InputError(f"CONVBERT_KERNELS={wish}: must be auto or paddle")
     return wish == "auto"

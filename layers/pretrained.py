@@ -11,7 +11,7 @@ from paddle import nn
 
 from files.downloads import shipped, zoo_file
 from files.errors import InputError
-from files.json_files import read_json, write_json
+from files.json_files import read_json_object, write_json
 from files.weights import is_hugging_face, read_weights, release_memory, write_safetensors
 from layers.configuration import ConvBertConfig
 from layers.dense import truncated_normal
@@ -52,7 +52,9 @@ class ConvBertPretrainedModel(nn.Layer):
         weights = _canonical_names(weights, cls.checkpoint_part, source)
         if any(name.startswith("convbert.pooler.") for name in weights):
             changes.setdefault("classifier", "pooled_mlp")
-        model = cls(*cls.read_configs(source, changes))
+        configs = cls.read_configs(source, changes)
+        configs[0].require_weights(weights, source)
+        model = cls(*configs)
         model.load_weights(weights, source, new_head, whole)
         del weights
         release_memory()
@@ -62,7 +64,7 @@ class ConvBertPretrainedModel(nn.Layer):
     def read_configs(cls, source, changes):
         """The arguments of the constructor for the checkpoint `source`."""
         if cls.checkpoint_part == "generator." and os.path.isdir(source):
-            content = read_json(Path(source) / "config.json")
+            content = read_json_object(Path(source) / "config.json")
             if "generator_config" in content:  # a joint checkpoint's
                 return (ConvBertConfig.from_dict(content["generator_config"], **changes),)
         return (ConvBertConfig.from_pretrained(source, **changes),)

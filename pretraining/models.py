@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from files.errors import InputError
-from files.json_files import read_json
+from files.json_files import read_json_object
 from files.weights import read_names
 from layers.configuration import ConvBertConfig
 from modeling import ConvBertDiscriminator, ConvBertForPretraining, ConvBertGenerator
@@ -95,7 +95,7 @@ def generator_config(config, size):
 def find_generator(source):
     """The folder of the generator that belongs to the discriminator in a folder; None if it isn't there."""
     source = Path(source)
-    if "generator_config" in read_json(source / "config.json"):
+    if "generator_config" in read_json_object(source / "config.json"):
         return source.resolve()  # both in one
     for place in (source.resolve(), Path(os.path.abspath(source))):  # of a link: where it leads, or where it lies
         found = place.parent / "generator" if place.name == "discriminator" else place / "generator"

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from files.atomic import atomic_folder, clear_leftovers, locked
+from files.atomic import atomic_folder, clear_leftovers, is_leftover, locked
 from files.errors import InputError
 from files.json_files import read_json, write_json
 from text.corpus import Lines, Reading, find_files, left_out, paragraphs, reading_of
@@ -30,6 +30,7 @@ BATCH_CHARACTERS = 2**20  # of text that are tokenised at a time
 LONG_DOCUMENT = 10**6  # tokens; one of more is seldom meant
 SHOWN = 10  # files that are named one by one
 FORMAT = 2  # of the store; a change makes old ones stale
+PARTS = "store.json", "tokens.bin", "sentences.bin", "documents.bin"
 
 
 class TokenStore(NamedTuple):
@@ -58,19 +59,22 @@ class TokenStore(NamedTuple):
         return cls(folder, *parts)
 
 
-def prepare(inputs, tokenizer, folder, documents="auto", without=()):
+def prepare(inputs, tokenizer, folder, documents="auto", without=(), replaces=True):
     """The TokenStore of some files: the one in `folder` if it was made of the same, else a new one in its place.
 
-    What was read, and how, is printed when it is made. If another process is just making it, this waits.
+    What was read, and how, is printed when it is made, and what differs if it is made anew. If another process is just
+    making it, this waits.
 
     Args:
         inputs: as for find_files.
         tokenizer: ConvBertTokenizer.
         documents: one of corpus.DOCUMENTS: what a document is in plain text.
         without: paths in folders of texts that hold none.
+        replaces: whether a store that was made of something else is replaced; one of an older version always is.
 
     Raises:
-        InputError: a file can't be read, there is no text, or `folder` holds something else than a store.
+        InputError: a file can't be read, there is no text, or `folder` holds something else than a store, or one that
+            is not to be replaced.
     """
     folder, without = Path(folder), [*without, folder]
     files = find_files(inputs, without)
@@ -87,8 +91,10 @@ def prepare(inputs, tokenizer, folder, documents="auto", without=()):
         clear_killed(folder)
         return TokenStore.open(folder)
     with locked(place):
-        if _made_of(place) != made_of:
+        if (old := _made_of(place)) != made_of:
             _require_store(place, folder)
+            if old is not None:
+                _compare(folder, old, made_of, replaces)
             readings = [reading_of(path, documents) for path in files]
             with atomic_folder(place) as new:
                 kinds = [reading.kind for reading in readings]
@@ -129,10 +135,32 @@ def _require_store(folder, name):
     """Raises InputError where a new store would replace anything but an old one."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{name}: not a folder; --data_store takes one for the tokens")
-    parts = {"store.json", *(f"{part}.bin" for part in TokenStore._fields[1:])}
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if path.name not in parts and not path.name.startswith((".", "segments-")):
-            raise InputError(f"{name}: holds {path.name}, which is no part of a store; --data_store takes a new folder")
+    known = [*PARTS, "segments-*.bin"] if _made_of(folder) is not None else []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if not is_leftover(path) and not any(path.match(pattern) for pattern in known):
+            reason = "no part of a store" if known or path.name not in PARTS else "no store's, or damaged"
+            raise InputError(f"{name}: holds {path.name}, which is {reason}; --data_store takes a new folder")
+
+
+def _compare(folder, old, new, replaces):
+    """Says what differs between what the store in `folder` was made of and what the new one is; see prepare."""
+    differs = []
+    if old.get("files", new["files"]) != new["files"]:
+        files = {tuple(file) for file in old["files"]} ^ {tuple(file) for file in new["files"]}
+        differs.append(f"text ({min(files)[0]})" if files else "text, in another order")
+    if old.get("vocabulary", new["vocabulary"]) != new["vocabulary"]:
+        differs.append("vocabulary")
+    if old.get("switches", new["switches"]) != new["switches"]:
+        differs.append("lower case, accents or Chinese characters")
+    if old.get("documents", new["documents"]) != new["documents"]:
+        differs.append("--documents")
+    if differs and not replaces:
+        raise InputError(
+            f"{folder}: a store that was made of other things: {', '.join(differs)}; give it what it was made of, name "
+            "another folder, or add --overwrite to make it anew"
+        )
+    what = f"other {', '.join(differs)}" if differs else "an older version made it"
+    print(f"{folder}: made anew: {what}", file=sys.stderr)
 
 
 def _say(store, files, readings, found, others):
@@ -151,15 +179,21 @@ def _say(store, files, readings, found, others):
         for kind in dict.fromkeys(reading.kind for reading in readings):
             which = [number for number, reading in enumerate(readings) if reading.kind == kind]
             lines, empty, cut = (
-                sum(values) for values in zip(*(readings[number][1:] for number in which), strict=True)
+                sum(values) for values in zip(*(readings[number][1:4] for number in which), strict=True)
             )
-            whole = Reading(kind, lines, empty, cut > 0)
+            whole = Reading(kind, lines, empty, cut > 0, any(readings[number].unsure for number in which))
             many, names = sum(found[number] for number in which), several([files[number] for number in which])
             say(f"{len(which):,} files ({names}), {many:,} documents: {whole}")
     if others:
         say(f"not read, by their names: {len(others):,} other files in these folders ({several(others)})")
     documents, sentences = (len(part) - 1 for part in (store.documents, store.sentences))
     say(f"{documents:,} documents, {sentences:,} sentences, {len(store.tokens):,} tokens")
+    unsure = [path for path, reading in zip(files, readings, strict=True) if reading.unsure]
+    if unsure:
+        say(
+            f"warning: what a document is in {several(unsure)} is a guess: --documents line if each line is one, "
+            "--documents blank if they end at empty lines"
+        )
     long, longest, where = 0, 0, 0
     for start in range(0, documents, 2**20):
         sizes = np.diff(store.sentences[store.documents[start : start + 2**20 + 1]])

@@ -7,7 +7,7 @@ import numpy as np
 
 from files.downloads import shipped
 from files.errors import InputError
-from files.json_files import read_json
+from files.json_files import read_json_object
 from layers.configuration import PROBLEM_TYPES, model_type_of
 from tasks import classifiers, programs
 from tasks.classifiers import EncodedTexts, load_classifier, load_tokenizer, stored_labels, stored_problem
@@ -44,7 +44,7 @@ def stored_model_type(folder):
     """One of classifiers.MODEL_TYPES. Raises InputError."""
     if not Path(folder).is_dir():
         raise InputError(f"{folder}: no such folder; run_glue.py makes one")
-    model_type = model_type_of(read_json(Path(folder) / "config.json"))
+    model_type = model_type_of(read_json_object(Path(folder) / "config.json"))
     if model_type not in classifiers.MODEL_TYPES:
         known = ", ".join(classifiers.MODEL_TYPES)
         raise InputError(f"{folder}/config.json: a {model_type} model; known are {known}")

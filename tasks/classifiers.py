@@ -7,9 +7,9 @@ import numpy as np
 
 from files.downloads import shipped, zoo_file
 from files.errors import InputError
-from files.json_files import read_json
+from files.json_files import read_json_object
 from files.temporary import temporary_folder
-from layers.configuration import label_names
+from layers.configuration import PROBLEM_TYPES, label_names, model_type_of
 
 MODEL_TYPES = ("convbert", "bert", "electra", "ernie")
 ENCODED_AT_ONCE = 1024  # texts of which Python lists exist at a time
@@ -55,6 +55,7 @@ def load_classifier(model_type, source, task, tokenizer, start="head", **setting
     Raises:
         InputError: the source can't be had or does not fit the vocabulary; for "nothing", its head is none or another.
     """
+    _require_type(model_type, source)
     if start in ("misfit", "nothing"):
         labels = list(task.labels) or None
         count, names = stored_labels(source) if Path(source).is_dir() else (None, None)
@@ -71,6 +72,16 @@ def load_classifier(model_type, source, task, tokenizer, start="head", **setting
     if len(tokenizer) > model.config.vocab_size:
         raise InputError(f"the vocabulary has {len(tokenizer)} entries, but {source} only {model.config.vocab_size}")
     return model
+
+
+def _require_type(model_type, source):
+    """Raises InputError where a folder says that its model is another one."""
+    path = Path(source) / "config.json"
+    content = read_json_object(path) if path.is_file() else {}
+    if content.get("model_type") and (stated := model_type_of(content)).lower() != model_type:
+        wanted = "ConvBERT" if model_type == "convbert" else model_type.upper()
+        advice = f"; take --model_type {stated.lower()}" if stated.lower() in MODEL_TYPES else ""
+        raise InputError(f"{path}: a {stated} model, not a {wanted}{advice}")
 
 
 def _load_convbert(source, task, tokenizer, start, model_type, **settings):
@@ -103,28 +114,40 @@ def enable_recompute(model):
 
 def stored_labels(folder):
     """What a folder's config.json says of its head: the number of outputs, and their names, None if they have none."""
-    config = read_json(Path(folder) / "config.json")
+    config = read_json_object(Path(folder) / "config.json")
     names = label_names(config)
     count = len(names) or config.get("num_labels", config.get("num_classes", 2))
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise InputError(f"{folder}/config.json: num_labels must be a whole number from 1, not {count!r}")
     return count, None if names == [f"LABEL_{index}" for index in range(len(names))] else names
 
 
 def stored_columns(folder):
     """The columns of the table that a folder's model was trained on, {"text": [one or two], "label": …}, or None."""
-    columns = read_json(Path(folder) / "config.json").get("data_columns")
+    columns = read_json_object(Path(folder) / "config.json").get("data_columns")
     texts = columns.get("text") if isinstance(columns, dict) else None
     return columns if isinstance(texts, list) and texts and all(isinstance(text, str) for text in texts) else None
 
 
 def stored_problem(folder):
     """What a folder's config.json says that its head answers, one of layers.configuration.PROBLEM_TYPES, if any."""
-    problem = read_json(Path(folder) / "config.json").get("problem_type")
+    problem = read_json_object(Path(folder) / "config.json").get("problem_type")
     return problem or ("regression" if stored_labels(folder)[0] == 1 else "single_label_classification")
 
 
-def require_one_answer(source):
-    """Raises InputError where a folder's head says yes or no to each label by itself, which is not trained here."""
-    if (Path(source) / "config.json").is_file() and stored_problem(source) == "multi_label_classification":
+def require_one_answer(source, trains):
+    """Raises InputError where a folder's head can't be trained, or scored, here."""
+    if not (Path(source) / "config.json").is_file():
+        return
+    problem, (count, _) = stored_problem(source), stored_labels(source)
+    if problem not in PROBLEM_TYPES:
+        known = ", ".join(PROBLEM_TYPES)
+        raise InputError(f"{source}/config.json: problem_type {problem!r} is unknown; known are {known}")
+    if problem == "regression" and count > 1 and not trains:
+        raise InputError(
+            f"{source}/config.json: a regression of {count} numbers; here a text gets one number, or a label"
+        )
+    if problem == "multi_label_classification":
         raise InputError(
             f"{source}/config.json: problem_type is 'multi_label_classification', any number of labels for a text; "
             "such a model answers in predict.py, serve.py and export.py, but can't be trained or scored here"

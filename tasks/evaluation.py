@@ -75,8 +75,8 @@ def write_mistakes(path, task, dev, logits):
             else:
                 label, choice = task.labels[example.label], task.labels[predicted[index]]
                 cells += [label, choice, f"{chances[index, predicted[index]]:.4f}"]
-            cells += [" ".join(text.split()) for text in (example.text, example.text_pair) if text is not None]
-            rows.append((-losses[index], cells))
+            cells += [text for text in (example.text, example.text_pair) if text is not None]
+            rows.append((-losses[index], [" ".join(cell.split()) for cell in cells]))
     rows.sort(key=lambda row: row[0])
     with atomic_file(path) as file:
         file.write("".join("\t".join(cells) + "\n" for cells in [columns, *(cells for _, cells in rows)]).encode())

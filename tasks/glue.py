@@ -239,7 +239,7 @@ def _place(task, split, data_dir):
     folders = _folders(task, data_dir)
     if not task.folders:
         return (folders[0] if folders else data_dir) / f"{split}.tsv"
-    folders += [data_dir, *_folders(task, data_dir.resolve().parent)]
+    folders += [data_dir, *_folders(TASKS["MNLI"], data_dir), *_folders(task, data_dir.resolve().parent)]
     places = [folder / name for folder in folders for name in (f"{split}.tsv", f"{task.name}.tsv")]
     return next((place for place in places if place.is_file()), places[0])
 

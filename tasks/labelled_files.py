@@ -9,7 +9,18 @@ from dataclasses import dataclass
 
 from files.errors import InputError
 from tasks.glue import Example, Task
-from tasks.labels import FOR_OTHER_EYES, loose, match, number, number_gone_wrong, same, tidy
+from tasks.labels import (
+    BOOLEANS,
+    is_gap,
+    loose,
+    match,
+    number,
+    number_gone_wrong,
+    same,
+    spelled_for_other_eyes,
+    tidy,
+    truth,
+)
 from tasks.tables import BAD, NO_LABEL, read_rows
 
 TEXT_COLUMNS = (  # what files call their text or texts, in the order in which they are looked for
@@ -20,6 +31,10 @@ TEXT_COLUMNS = (  # what files call their text or texts, in the order in which t
     ("text",), ("sentence",), ("content",), ("review",), ("comment",), ("tweet",), ("title",),
 )  # fmt: skip
 SECOND = ("pair", "2", "b")  # what a second text's column may have after the name of the first one's
+SECOND_COLUMNS = (  # what it may be called beside any first one, if there is one of them only
+    "text_pair", "sentence_pair", "pair", "second_text", "second_sentence", "text2", "sentence2", "text_b",
+    "sentence_b",
+)  # fmt: skip
 LABEL_COLUMNS = ("label", "labels", "gold_label", "class", "category", "sentiment", "target", "score")  # the same
 UNDECIDED = "-"  # annotators did not agree
 MOST_SAID = 20  # classes whose rows are counted in the line that is printed
@@ -58,13 +73,22 @@ def find_texts(path, columns, text=None, text_pair=None, label=None, stored=None
         found = [_spelled(others, name) for name in names]
         if None not in found:
             if len(found) == 1 and names is not stored:
-                pair = [_spelled(others, f"{found[0]}_{second}") for second in SECOND]
-                found += [column for column in pair if column is not None][:1]
+                found += _second(others, found[0])
             return tuple(found)
     if len(others) != 1:
         names = ", ".join(others) or "there is none"
         raise InputError(f"{path}, line 1: which column is the text? Name it with --text_column: {names}")
     return (others[0],)
+
+
+def _second(columns, first):
+    """The column of a second text beside the `first` one's, in a list that is empty if there is none for certain."""
+    for names in ([f"{first}_{second}" for second in SECOND], SECOND_COLUMNS):
+        found = dict.fromkeys(_spelled(columns, name) for name in names)
+        found = [column for column in found if column not in (None, first)]
+        if found:
+            return found[:1] if names is not SECOND_COLUMNS or len(found) == 1 else []
+    return []
 
 
 def _named(path, columns, flag, name):
@@ -85,7 +109,7 @@ def _spelled(columns, name):
 
 def own_task(
     path, rows, text=None, text_pair=None, label=None, regression=None, known_labels=None, stored=None,
-    skip_bad_rows=False,
+    skip_bad_rows=False, trained=False,
 ):  # fmt: skip
     """The Task that a training file describes.
 
@@ -94,7 +118,8 @@ def own_task(
         regression: None: if some label is a number with a fraction and all are numbers.
         known_labels: labels in order, of a model that has a head already; else they are sorted, numbers as numbers.
         stored: columns that a model was trained on, {"text": […], "label": …}, looked for before the usual ones.
-        skip_bad_rows: what is no number among numbers is left out, not an error.
+        skip_bad_rows: what is no number among numbers, or no label of a trained model, is left out, not an error.
+        trained: the model is not trained on: it has no other labels than `known_labels`, where they are names.
 
     Raises:
         InputError: a column that is not there, labels that can't be told or are too few.
@@ -111,9 +136,14 @@ def own_task(
     for line, word in words:
         if word[:1] in ("[", "{") and _is_nested(word):
             raise InputError(f"{path}, line {line}: {label} is {word[:40]}; a text can have one label here")
-    if regression is None:
-        regression, words = _kind(path, label, words, known_labels, skip_bad_rows)
-    labels = () if regression else _classes(path, label, words, known_labels)
+    known_labels = tuple(known_labels or ())
+    if trained and not regression and known_labels != tuple(f"LABEL_{index}" for index in range(len(known_labels))):
+        labels = _known_classes(path, words, known_labels, skip_bad_rows)
+    else:
+        on_purpose = regression is False and not trained
+        if regression is None:
+            regression, words = _kind(path, label, words, known_labels, skip_bad_rows)
+        labels = () if regression else _classes(path, label, words, known_labels, rows, on_purpose)
     metric = "pearson and spearman" if regression else "acc"
     return Task("own data", "", texts, label, labels, metric, ("test.tsv",), undecided_label=UNDECIDED)
 
@@ -131,33 +161,58 @@ def _kind(path, label, words, known_labels, skip_bad_rows):
     numbers = [value for _, word in given if (value := number(word)) is not None]
     fractions = any(not value.is_integer() for value in numbers)
     others = [(line, word) for line, word in given if number(word) is None]
-    if not others or (known_labels and all(match(word, tuple(known_labels)) is not None for _, word in others)):
+    if not others or (known_labels and all(match(word, known_labels) is not None for _, word in others)):
         return fractions and not others, words
+    there = [word for _, word in others if not is_gap(word, among_numbers=True)]
+    for_other_eyes = [word for word in there if spelled_for_other_eyes(word)]
+    most = 2 * (len(numbers) + len(for_other_eyes)) >= len(numbers) + len(there)
+    meant = most and (fractions or any(set(word) & set(".,") for word in for_other_eyes))
     if numbers:
-        meant = all(number_gone_wrong(word) for _, word in others) or (fractions and 2 * len(numbers) >= len(given))
+        meant = meant or all(number_gone_wrong(word) for _, word in others)
     else:
-        meant = all(FOR_OTHER_EYES.fullmatch(word) for _, word in others)
+        meant = bool(there) and (meant or len(for_other_eyes) == len(there))
     if not meant:
         return False, words
-    if not skip_bad_rows:
-        line, word = others[0]
-        advice = "mend it; --skip_bad_rows leaves such rows out, --no-regression makes classes of all"
+    if not (skip_bad_rows and numbers):
+        line, word = next(entry for entry in others if numbers or spelled_for_other_eyes(entry[1]))
+        skip = "--skip_bad_rows leaves such rows out, " if numbers else ""
+        advice = f"mend it; {skip}--no-regression makes classes of all"
         raise InputError(f"{path}, line {line}: {label} is {word!r}, not a number as the others are; {advice}")
     return fractions, [(line, word) for line, word in words if number(word) is not None]
 
 
-def _classes(path, label, words, known_labels):
-    spellings = Counter(word for _, word in words if word and word.lower() != "nan")
-    if UNDECIDED in spellings and "+" not in spellings and UNDECIDED not in (known_labels or ()):
-        del spellings[UNDECIDED]
-    if known_labels and spellings and all(match(word, tuple(known_labels)) is not None for word in spellings):
-        return tuple(known_labels)
+def _known_classes(path, words, known_labels, skip_bad_rows):
+    """The labels of a model, if each word, list of (line, word), is one of them or none at all."""
+    for line, word in words:
+        if not skip_bad_rows and not _is_no_label(word, known_labels) and match(word, known_labels) is None:
+            advice = "train first, or mend it; --skip_bad_rows leaves such rows out"
+            has = ", ".join(known_labels)
+            raise InputError(f"{path}, line {line}: unknown label {word!r}; the model has {has}; {advice}")
+    return known_labels
+
+
+def _classes(path, label, words, known_labels, rows, on_purpose):
+    spellings = Counter(word for _, word in words if word)
+    named = [word for word in spellings if not is_gap(word)]
+    gaps = [word for word in spellings if is_gap(word) and match(word, known_labels) is None]
+    for word in gaps:
+        if _is_no_label(word, [] if on_purpose else named) and not (_is_mark(word) and any(map(_is_mark, named))):
+            del spellings[word]
+    if known_labels and spellings and all(_may_be_called(word, known_labels) for word in spellings):
+        return known_labels
     groups = {}
     for word in sorted(spellings, key=lambda word: (-spellings[word], word)):
         groups.setdefault(same(word), word)  # the spelling that most rows have
+    if set(groups) <= {0, 1, *BOOLEANS} and len(groups) > len({truth(word) for word in groups.values()}) == 2:
+        mixed = ", ".join(sorted(groups.values()))
+        groups = {form: groups[form] for form in BOOLEANS} if set(BOOLEANS) <= set(groups) else {0: "0", 1: "1"}
+        rows.note = "; ".join(filter(None, [rows.note, f"{mixed} are two classes"]))
     found = tuple(sorted(groups.values(), key=lambda word: (number(word) is None, number(word) or 0, word)))
     if len(found) < 2:
-        raise InputError(f"{path}: column {label!r} has only one label ({', '.join(found) or 'empty'}); two are needed")
+        left = [word for word in gaps if word not in spellings and word.lower() not in (UNDECIDED, "nan")]
+        meant = f" ({', '.join(left)} is taken for none; --no-regression makes a class of it)" if left else ""
+        only = ", ".join(found) or "empty"
+        raise InputError(f"{path}: column {label!r} has only one label ({only}); two are needed{meant}")
     if len(found) > len(words) / 2 and len(found) > 100:
         raise InputError(f"{path}: column {label!r} has {len(found)} different labels; --label_column names another")
     return found
@@ -175,6 +230,9 @@ def examples(path, rows, task, labelled=True, skip_bad_rows=False, left_out=None
         InputError: naming file and line.
     """
     columns = {name: _spelled(rows.columns, name) or name for name in (*task.texts, task.label)}
+    for name in (*task.texts, *[task.label] * labelled):
+        if rows.header and columns[name] not in rows.columns:
+            raise InputError(f"{path}, line {rows.header}: no column {name!r}; there are {', '.join(rows.columns)}")
     found, rows_without = [], 0
     for line, values in rows:
         try:
@@ -183,7 +241,7 @@ def examples(path, rows, task, labelled=True, skip_bad_rows=False, left_out=None
                 raise ValueError(f"no {missing[0]!r}; there are {', '.join(values)}")
             if labelled and columns[task.label] not in rows.columns:
                 raise ValueError(f"no {task.label!r}; there are {', '.join(values)}")
-            if labelled and _is_no_label(word, task):
+            if labelled and (not word if task.is_regression else _is_no_label(word, task.labels)):
                 rows_without += 1
                 continue
             label = task.parse_label(word) if labelled else None
@@ -204,10 +262,22 @@ def examples(path, rows, task, labelled=True, skip_bad_rows=False, left_out=None
     return found
 
 
-def _is_no_label(word, task):
-    if task.is_regression:
+def _is_no_label(word, labels):
+    """Whether a word says that a row has no label, where classes are called `labels`."""
+    if not word or not is_gap(word) or match(word, tuple(labels)) is not None:
         return not word
-    return not word or (word.lower() in (UNDECIDED, "nan") and match(word, task.labels) is None)
+    return word.lower() in (UNDECIDED, "nan") or any(number(name) is None for name in labels)
+
+
+def _may_be_called(word, labels):
+    """Whether a label to be trained on is one of a model's `labels`; yes is not renamed 1, though both may be meant."""
+    index = match(word, labels)
+    pair = [] if index is None else [word, tidy(labels[index])]
+    return bool(pair) and (loose(pair[0]) == loose(pair[1]) or {same(name) for name in pair} <= {0, 1, *BOOLEANS})
+
+
+def _is_mark(word):
+    return not any(map(str.isalnum, word))
 
 
 def _left_out(rows):
@@ -238,18 +308,21 @@ class OwnData:
     Args:
         files: split → path, or None.
         columns: texts and label as named by flags, or None each.
-        regression, known_labels, stored, skip_bad_rows: see own_task.
+        regression, known_labels, stored, skip_bad_rows, trained: see own_task.
 
     Attributes:
         task: the Task; files: split → File, of those that were read.
     """
 
-    def __init__(self, files, columns, regression=None, known_labels=None, stored=None, skip_bad_rows=False):
+    def __init__(
+        self, files, columns, regression=None, known_labels=None, stored=None, skip_bad_rows=False, trained=False
+    ):
         self._paths, self._skip, self.files = files, skip_bad_rows, {}
         first = files["train"] or files["dev"]
         self._rows = {first: read_rows(first, skip_bad_rows)}
         rows = self._rows[first]
-        self.task = own_task(first, rows, *columns, regression, known_labels, stored, skip_bad_rows)
+        self.task = own_task(first, rows, *columns, regression, known_labels, stored, skip_bad_rows, trained)
+        self._first, self._columns = first, rows.columns
         self._unused = [name for name in rows.columns if name not in (*self.task.texts, self.task.label)]
 
     def read(self, split):
@@ -264,8 +337,16 @@ class OwnData:
             counts = Counter(example.label for example in found)
             classes = {name: counts[index] for index, name in enumerate(self.task.labels)}
         words = _left_out(rows) if rows.left_out else ""
-        self.files[split] = File(str(path), len(found), classes, dict(rows.left_out), rows.note, words)
+        note = "; ".join(filter(None, [rows.note, self._second_text(rows.columns)]))
+        self.files[split] = File(str(path), len(found), classes, dict(rows.left_out), note, words)
         return found
+
+    def _second_text(self, columns):
+        """What is said of a second text that the first file hasn't."""
+        first = _spelled(columns, self.task.texts[0])
+        second = [] if self.task.is_pair or first is None else _second(columns, first)
+        unknown = [name for name in second if _spelled(self._columns, name) is None]
+        return f"not used: {unknown[0]}, as {self._first} has no second text" if unknown else ""
 
     def facts(self):
         """All of it as JSON has it."""
@@ -306,5 +387,7 @@ class OwnData:
 
     def _alike(self):
         """Labels of which a person may think that two are one."""
-        forms = Counter(map(loose, self.task.labels))
-        return [name for name in self.task.labels if forms[loose(name)] > 1]
+        labels = self.task.labels
+        form = truth if len(labels) > 2 and all(truth(name) is not None for name in labels) else loose
+        forms = Counter(map(form, labels))
+        return [name for name in labels if forms[form(name)] > 1]

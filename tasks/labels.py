@@ -11,14 +11,21 @@ import re
 import unicodedata
 
 INVISIBLE = "\ufeff\u200b"  # byte-order mark, zero-width space
-BOOLEANS = {"false": 0.0, "true": 1.0}
+BOOLEANS = {"false": 0, "true": 1}
+YES_OR_NO = ("false", "true"), ("f", "t"), ("no", "yes"), ("n", "y"), ("off", "on"), ("0", "1")  # 0, 1 in words
 WHOLE = re.compile(r"([+-]?)(0|[1-9]\d*)(\.0*)?")
 BETWEEN_WORDS = re.compile(r"(?<=[^\W_])[\s_.-]+(?=[^\W\d_])|(?<=[^\W\d_])[\s_.-]+(?=[^\W_])")  # not between digits
-GONE_WRONG = re.compile(  # what stands among numbers where one is missing, or is spelled for other eyes
-    r"[+-]?(nan|inf|infinity)|n\.?/?a\.?|null|-+|[–—]|\?+|#\S+|[~≈<>]?\s*[+−-]?[\d.,'’_\s]*\d[\d.,'’_\s]*%?",
+GAP = re.compile(  # what stands where a label is missing, among words too
+    r"[+-]?nan|n\.?/?a\.?|<na>|(?-i:NaT)|null|[-–—−]+|[?？]+|#(n/?a|null!|ref!|div/0!|value!|num!|name\?)",
     re.IGNORECASE,
 )
-FOR_OTHER_EYES = re.compile(r"[+−-]?\d+(,\d+|(,\d+)?\s*%)")  # a decimal comma, a per cent
+GONE_WRONG = re.compile(  # what stands among numbers where one is missing, or is spelled for other eyes
+    rf"{GAP.pattern}|none|[+-]?(inf|infinity)|#\S+|[~≈<>$€£¥]?\s*[+−-]?[\d.,'’_\s]*\d[\d.,'’_\s]*[%％‰$€£¥]?",
+    re.IGNORECASE,
+)
+FOR_OTHER_EYES = re.compile(  # a decimal comma, marks between thousands, a per cent, a typographer's minus
+    r"[+−-]?(\d+(,\d+)?|\d{1,3}([.'’\s]\d{3})+(,\d+)?|\d{1,3}(,\d{3})+(\.\d+)?|\d*\.\d+)(\s*[%％‰])?"
+)
 LONGEST_NUMBER = 40  # characters
 
 
@@ -44,6 +51,23 @@ def number_gone_wrong(word):
     return len(word) <= LONGEST_NUMBER and GONE_WRONG.fullmatch(word) is not None
 
 
+def is_gap(word, among_numbers=False):
+    """Whether a word may say that there is no label: N/A, null, ?, -; None only among numbers, else it may be meant."""
+    return GAP.fullmatch(word) is not None or (among_numbers and word.lower() == "none")
+
+
+def spelled_for_other_eyes(word):
+    """Whether a word is a number as people write it and programs don't: 1,5 and 2.5% and −1.5."""
+    return len(word) <= LONGEST_NUMBER and number(word) is None and FOR_OTHER_EYES.fullmatch(word) is not None
+
+
+def truth(word):
+    """0 or 1 for no or yes in one of the spellings of YES_OR_NO, else None."""
+    value = number(word)
+    word = word.lower() if value is None else f"{value:g}"
+    return next((pair.index(word) for pair in YES_OR_NO if word in pair), None)
+
+
 def same(name):
     """What two tidy names of one file have alike if they are one: `1` and `1.0`, `true` and `True`."""
     if whole := WHOLE.fullmatch(name):
@@ -54,7 +78,7 @@ def same(name):
 
 def loose(name):
     """What names of different files have alike if they are one: any case, any or no separator between words."""
-    if (value := number(name)) is not None:
+    if (value := number(name.replace("−", "-"))) is not None:
         return value
     return BETWEEN_WORDS.sub("", unicodedata.normalize("NFKC", name).casefold())
 
@@ -69,11 +93,9 @@ def match(word, names):
     for form in (str, same, loose):
         if found := [index for index, name in enumerate(names) if form(name) == form(word)]:
             return found[0] if len(found) == 1 else None
-    forms = [loose(name) for name in names]
-    if set(forms) == {0.0, 1.0} and len(names) == 2 and word.lower() in BOOLEANS:
-        return forms.index(BOOLEANS[word.lower()])
-    if set(forms) == set(BOOLEANS) and number(word) in (0.0, 1.0):
-        return forms.index("true" if number(word) else "false")
+    forms = [f"{value:g}" if (value := number(name)) is not None else name.lower() for name in names]
+    if tuple(sorted(forms)) in YES_OR_NO and (value := truth(word)) is not None:
+        return [truth(form) for form in forms].index(value)
     return None
 
 

@@ -26,7 +26,7 @@ def write_predictions(path, task, predictions):
     else:
         words = [task.labels[index] for index in predictions]
     with atomic_file(path) as file:
-        file.write(_table(words))
+        file.write(_table([" ".join(word.split()) for word in words]))  # a label may hold a tab
 
 
 def _table(words):

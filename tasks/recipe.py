@@ -6,7 +6,7 @@ rate by size, clipping, layer-wise decay, both orders of the pair where the labe
 
 from pathlib import Path
 
-from files.json_files import read_json
+from files.json_files import read_json_object
 from layers.configuration import PRESETS
 
 LONG_TASKS = ("RTE", "STS-B")  # with little data: 10 epochs
@@ -32,5 +32,5 @@ def paper_settings(task_name, model):
 
 def _hidden_size(model):
     if Path(model).is_dir():
-        return read_json(Path(model) / "config.json").get("hidden_size", 768)
+        return read_json_object(Path(model) / "config.json").get("hidden_size", 768)
     return PRESETS[model].get("hidden_size", 768) if model in PRESETS else 256 if "small" in model else 768

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from files.errors import InputError
+from files.stand_ins import refuse_stand_in
 from tasks.labels import tidy
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 ROWS_TO_TELL = 1000  # of a CSV file, from which its separator is told
+ARRAYS = ("data", "rows", "examples", "records")  # what an object may call its array of records, among other entries
 NO_LABEL, BAD = "without a label", "bad"  # why rows are left out
 
 
@@ -30,13 +32,14 @@ class Row(NamedTuple):
 class Rows(list):
     """Row after Row, and what was found on the way.
 
-    columns: all names, in order of appearance; note: what was guessed of the form, or ""; left_out: BAD → how many
-    rows that can't be used; first_bad: what is wrong with the first of them.
+    columns: all names, in order of appearance; header: the line that has them, 0 if each row has its own; note: what
+    was guessed of the form, or ""; left_out: BAD → how many rows that can't be used; first_bad: what is wrong with the
+    first of them.
     """
 
     def __init__(self, skip_bad_rows=False):
         super().__init__()
-        self.columns, self.note, self.left_out, self.first_bad = [], "", Counter(), ""
+        self.columns, self.header, self.note, self.left_out, self.first_bad = [], 0, "", Counter(), ""
         self._skip = skip_bad_rows
 
     def refuse(self, path, line, message):
@@ -60,6 +63,7 @@ def read_rows(path, skip_bad_rows=False):
         content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     except OSError as error:
         raise InputError(f"{path}: can't be read ({error.strerror})") from None
+    refuse_stand_in(path, content)
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -67,6 +71,8 @@ def read_rows(path, skip_bad_rows=False):
         raise InputError(f"{path}, line {line}: not UTF-8; convert the file") from None
     rows = Rows(skip_bad_rows)
     if text.strip():
+        if suffix in (".csv", ".tsv") and "\r" in text.partition("\n")[0].rstrip("\r"):
+            raise InputError(f"{path}, line 1: its lines end in \\r alone, as on old Macs; save it with \\n")
         READERS[suffix](path, text, rows)
     if not rows:
         left = f"; {rows.left_out[BAD]} can't be used ({rows.first_bad})" if rows.left_out else ""
@@ -111,6 +117,7 @@ def _read_csv(path, text, rows):
                 _empty_texts(blank, columns, rows)
                 _add(path, begin + skipped, columns, cells, rows)
             begin = reader.line_num + 1
+        _empty_texts(blank, columns, rows)
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num + skipped}: not CSV ({error})") from None
 
@@ -149,7 +156,7 @@ def _read_tsv(path, text, rows):
         raise InputError(f"{path}, line 1: {QUOTED}")
     if len(header) == 1 and any(mark in lines[0] for mark in ",;|"):
         raise InputError(f"{path}, line 1: no tab in it; separated otherwise, it is CSV: call it .csv")
-    columns, blank, quoted = _columns(path, 1, header, rows), [], 0
+    columns, blank, quoted, always = _columns(path, 1, header, rows), [], 0, set(range(len(header)))
     for number, line in enumerate(lines[1:], start=2):
         if not line or (len(header) > 1 and not line.strip(" ")):
             blank.append(number)
@@ -162,18 +169,26 @@ def _read_tsv(path, text, rows):
         elif len(cells) != len(header) and {"gold_label", "sentence1"} <= set(columns):
             hint = f"; {SNLI_HINT}"
         quoted = quoted or (number if any(_spreadsheet_quoted(cell) for cell in cells) else 0)
+        always &= {index for index, cell in enumerate(cells) if _quoted(cell)}
         _add(path, number, columns, cells, rows, hint)
+    _empty_texts(blank, columns, rows)
     if quoted:
         rows.note = f"line {quoted} looks quoted by a spreadsheet: {QUOTED}"
+    elif rows and always and (len(rows) > 1 or len(always) == len(header)):
+        rows.note = f"all of {', '.join(repr(columns[index]) for index in sorted(always))} is in quotes: {QUOTED}"
 
 
 QUOTED = "quotes are data in a .tsv; if a spreadsheet put them there, call the file .csv (tabs are recognised)"
 
 
+def _quoted(cell):
+    """Whether a cell is in quotes as a whole."""
+    return len(cell) > 1 and cell[0] == cell[-1] == '"' and '"' not in cell[1:-1].replace('""', "")
+
+
 def _spreadsheet_quoted(cell):
     """Whether a cell is one that a spreadsheet's quotes were put around, as its own had to be doubled."""
-    inside = cell[1:-1]
-    return len(cell) > 3 and cell[0] == cell[-1] == '"' and '""' in inside and '"' not in inside.replace('""', "")
+    return _quoted(cell) and '""' in cell[1:-1]
 
 
 def _columns(path, line, header, rows):
@@ -184,12 +199,12 @@ def _columns(path, line, header, rows):
         raise InputError(f"{path}, line {line}: no names of columns; they belong here")
     if len(set(names)) < len(names):
         raise InputError(f"{path}, line {line}: two columns have the same name ({', '.join(names)})")
-    rows.columns = names
+    rows.columns, rows.header = names, line
     return columns
 
 
 def _empty_texts(blank, columns, rows):
-    """Empty lines between rows: of a single column they are empty texts."""
+    """Empty lines between rows and at the end: of a single column they are empty texts."""
     if len(columns) == 1:
         rows += [Row(line, {columns[0]: ""}) for line in blank]
     blank.clear()
@@ -207,9 +222,11 @@ def _add(path, line, columns, cells, rows, hint=""):
 
 
 def _read_json(path, text, rows):
-    """One object a line, or one array of them, however it is laid out."""
+    """One object a line, or one array of them, however it is laid out, also as `data` of one object."""
     if text.lstrip().startswith("["):
-        _read_array(path, text, rows)
+        _read_array(path, text, rows, text.index("["))
+    elif (begin := _inner_array(text)) is not None:
+        _read_array(path, text, rows, begin)
     else:
         for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
@@ -222,12 +239,42 @@ def _read_json(path, text, rows):
     rows.columns = list(dict.fromkeys(name for _, values in rows for name in values))
 
 
-def _read_array(path, text, rows):
-    decoder, line, seen = json.JSONDecoder(), 1, 0
-    position = text.index("[") + 1
+def _skipped(text, position):
+    """The position after blanks and line ends."""
+    return re.compile(r"[ \t\r\n]*").match(text, position).end()
+
+
+def _inner_array(text):
+    """Where in one object, which is the whole file, the one array of records begins; None if it is no such file."""
+    try:
+        whole = json.loads(text)
+    except (json.JSONDecodeError, RecursionError):
+        return None
+    if not isinstance(whole, dict):
+        return None
+    arrays = [key for key, value in whole.items() if _are_records(value)]
+    if len(whole) > 1:  # a row of its own may have such a column
+        arrays = [key for key in arrays if key.lower() in ARRAYS]
+    if len(arrays) != 1:
+        return None
+    decoder, position = json.JSONDecoder(), text.index("{") + 1
+    while True:
+        key, position = decoder.raw_decode(text, _skipped(text, position))
+        begin = _skipped(text, _skipped(text, position) + 1)
+        if key == arrays[0] and text[begin] == "[":
+            return begin
+        position = _skipped(text, decoder.raw_decode(text, begin)[1]) + 1
+
+
+def _are_records(value):
+    return isinstance(value, list) and any(isinstance(record, dict) for record in value)
+
+
+def _read_array(path, text, rows, begin):
+    decoder, line, seen, position = json.JSONDecoder(), 1, 0, begin + 1
 
     def skip(position):
-        return re.compile(r"[ \t\r\n]*").match(text, position).end()
+        return _skipped(text, position)
 
     try:
         position = skip(position)
@@ -244,16 +291,26 @@ def _read_array(path, text, rows):
         raise InputError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from None
     except RecursionError:
         raise InputError(f"{path}, line {line}: nested too deeply") from None
-    if text[position + 1 :].strip():
+    if text[:begin].strip():
+        rows.note = "one object: its array of records is read"
+    elif text[position + 1 :].strip():
         line = text.count("\n", 0, skip(position + 1)) + 1
         raise InputError(f"{path}, line {line}: not JSON (something follows the array)")
 
 
 def _add_object(path, line, value, rows):
-    if isinstance(value, dict):
-        rows.append(Row(line, {tidy(key): _words(part) for key, part in value.items()}))
-    else:
+    if not isinstance(value, dict):
         rows.refuse(path, line, 'not an object like {"text": …, "label": …}')
+        return
+    values = {tidy(key): _words(part) for key, part in value.items()}
+    for word in (word for entry in values.items() for word in entry):
+        try:
+            word.encode()
+        except UnicodeEncodeError as error:
+            half = f"\\u{ord(word[error.start]):04x}"
+            rows.refuse(path, line, f"{half} is half a character, cut apart by whatever wrote the file; mend it")
+            return
+    rows.append(Row(line, values))
 
 
 def _words(value):

@@ -45,6 +45,15 @@ def test_overwrite_replaces_a_vocabulary(tmp_path, capsys):
     assert (tmp_path / "vocab.txt").read_text().startswith("[PAD]\n")
 
 
+@pytest.mark.parametrize(("given", "output"), [("de.txt", "de.txt"), (".", "./de.txt"), ("de.txt", "link.txt")])
+def test_a_vocabulary_does_not_replace_its_text(tmp_path, monkeypatch, one_line, given, output):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "de.txt").write_text("der Fluss stieg.\n" * 50)
+    (tmp_path / "link.txt").symlink_to("de.txt")
+    one_line(call(tokenizer, f"--input {given} --output {output} --overwrite"), "would replace .*, a text of --input")
+    assert (tmp_path / "de.txt").read_text().startswith("der Fluss")
+
+
 @pytest.mark.parametrize("script", [benchmark, compare])
 def test_a_picture_of_an_unknown_kind_is_refused_at_once(one_line, script):
     one_line(call(script, "--plot a.jpeg"), "--plot takes a .png or .svg")

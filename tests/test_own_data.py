@@ -18,7 +18,7 @@ from tasks.glue import TASKS, find_task
 
 SAMPLES = ROOT / "samples"
 SIZES = dict(
-    vocab_size=1500, embedding_size=8, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+    vocab_size=1176, embedding_size=8, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
     intermediate_size=16, max_position_embeddings=64,
 )  # fmt: skip
 RUN = "--device cpu --max_seq_length 32"
@@ -102,7 +102,7 @@ def test_names_of_every_kind(here, capsys, model_type, named, words):
 def bert(folder):
     import transformers
 
-    settings = dict(hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=48, vocab_size=1500)
+    settings = dict(hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=48, vocab_size=1176)
     transformers.BertForSequenceClassification(transformers.BertConfig(**settings)).save_pretrained(folder)
     config = read_json(folder / "config.json")
     write_json(folder / "config.json", {**config, "label2id": {}})
@@ -246,6 +246,26 @@ def test_rows_that_can_not_be_used(here, capsys, one_line):
     )
 
 
+def test_a_label_that_the_model_has_not(here, capsys, one_line):
+    (here / "dev.csv").write_text("text,label\na,yes\nb,N/A\nc,maybe\nd,NO\n")
+    flags = f"{RUN} --no-do_train --validation_file dev.csv --model_name_or_path model"
+    message = r"dev\.csv, line 4: unknown label 'maybe'; the model has no, yes"
+    one_line(run_glue.main([*flags.split(), "--output_dir", "out"]), message)
+    one_line(export.main(["--model", "model", "--output", "program", "--validation_file", "dev.csv"]), message)
+    (line,) = [line for line in run(capsys, f"{flags} --skip_bad_rows").err.splitlines() if "own data: " in line]
+    assert "dev.csv: 2 examples (no 1, yes 1)" in line
+    assert "left out: 1 row without a label, 1 that can't be used (line 4: unknown label 'maybe'" in line
+
+
+def test_numbers_gone_wrong_end_a_run(here, one_line):
+    (here / "train.csv").write_text('text,label\na,"1,5"\nb,"2,5"\nc,nan\n')
+    one_line(run_glue.main([*TRAIN.split(), "--output_dir", "out"]), r"train\.csv, line 2: label is '1,5', not a")
+    (here / "train.jsonl").write_text('{"text": "a", "label": "yes"}\n{"text": "b", "label": "no", "id": "\\ud800"}\n')
+    flags = TRAIN.replace("train.csv", "train.jsonl").split()
+    one_line(run_glue.main([*flags, "--output_dir", "out"]), r"train\.jsonl, line 2: \\ud800 is half a character")
+    assert not (here / "out").exists()
+
+
 def test_snli_s_json_lines(here, capsys):
     rows = [
         {"annotator_labels": [word], "gold_label": word, "sentence1": f"a {index}", "sentence2": "b"}
@@ -317,6 +337,8 @@ EMPTY = {
     "c.csv": 'text\ngood\n""\nbad\n',
     "a.tsv": "text\tid\ngood\t1\n\t2\n\nbad\t3\n",
     "b.tsv": "text\ngood\n\nbad\n",
+    "column.csv": "text\n\na\n\nb\n\n",
+    "column.tsv": "text\r\n\r\na\r\n\r\nb\r\n\r\n",
     "a.jsonl": '{"text": "good"}\n{"text": ""}\n\n{"text": "bad"}\n',
     "b.jsonl": '{"text": "good"}\n{"text": null}\n{"text": "bad"}\n',
     "a.json": '[{"text": "good"},\n{"text": ""}, {"text": "bad"}]',
@@ -327,7 +349,9 @@ EMPTY = {
 def test_an_answer_a_row(here, capsys, name):
     (here / name).write_text(EMPTY[name])
     assert predict.main(f"--model model --input_file {name} --device cpu".split()) == 0
-    assert [json.loads(line)["text"] for line in capsys.readouterr().out.splitlines()] == ["good", "", "bad"]
+    assert [json.loads(line)["text"] for line in capsys.readouterr().out.splitlines()] == (
+        ["", "a", "", "b", ""] if "column" in name else ["good", "", "bad"]
+    )
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])

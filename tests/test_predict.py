@@ -19,7 +19,7 @@ from serving.predictor import Predictor
 
 TEXTS = ["A fine film.", "Dull, and far too long; nobody wants that.", "", "word " * 300, "好看的电影", "a, b\tc"]
 SETTINGS = dict(
-    vocab_size=1500, embedding_size=16, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
+    vocab_size=1176, embedding_size=16, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
     intermediate_size=48, max_position_embeddings=64,
 )  # fmt: skip
 

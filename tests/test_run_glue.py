@@ -23,7 +23,7 @@ from training.processes import Processes
 SAMPLES = ROOT / "samples"
 bfloat16_needed = pytest.mark.skipif(bfloat16_obstacle() is not None, reason=str(bfloat16_obstacle()))
 TINY = dict(
-    vocab_size=2000, embedding_size=16, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
+    vocab_size=1176, embedding_size=16, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
     intermediate_size=48, max_position_embeddings=64,
 )  # fmt: skip
 
@@ -395,7 +395,7 @@ def reference_folder(folder, model_type):
     import transformers
 
     name = {"bert": "Bert", "electra": "Electra", "ernie": "Ernie"}[model_type]
-    settings = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48, vocab_size=2000)
+    settings = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48, vocab_size=1176)
     settings |= {"embedding_size": 16} if model_type == "electra" else {}
     model = getattr(transformers, f"{name}Model")(getattr(transformers, f"{name}Config")(**settings))
     model.save_pretrained(folder)

@@ -10,6 +10,7 @@ from test_export import model_folder
 
 import run_glue
 from conversion.formats import convert
+from files.errors import InputError
 from files.json_files import read_json
 from modeling import ConvBertForSequenceClassification
 from serving.predictor import Predictor
@@ -105,7 +106,7 @@ def test_a_new_head_has_a_new_kind(tmp_path, flags):
 def test_a_head_of_two_numbers_is_none_of_two_classes(tmp_path, one_line):
     model = model_folder(tmp_path / "model", label_names=None, problem_type="regression")
     command = f"{DATA} --model_name_or_path {model} --output_dir {tmp_path / 'out'} --no-do_train"
-    one_line(run_glue.main(command.split()), "train first")
+    one_line(run_glue.main(command.split()), r"config\.json: a regression of 2 numbers; here a text gets one")
 
 
 @pytest.mark.parametrize("task", ["SST-2", "STS-B"])
@@ -115,19 +116,72 @@ def test_results_of_damaged_weights_are_json(tmp_path, capsys, task):
     model = ConvBertForSequenceClassification.from_pretrained(str(folder))
     model.classifier.out_proj.bias.set_value(np.full(model.classifier.out_proj.bias.shape, np.nan, np.float32))
     model.save_pretrained(folder)
-    results = evaluated(folder, tmp_path / "out", "--task_name", task)
+    out = tmp_path / "out"
+    command = f"--task_name {task} --data_dir {SAMPLES} --max_seq_length 16 --device cpu --no-do_train --do_predict"
+    assert run_glue.main(f"{command} --model_name_or_path {folder} --output_dir {out}".split()) == 2
+    results = strict(out / "results.json")
     assert results["evaluations"][0]["dev"]["loss"] is None
-    assert "warning: no number (NaN or infinity) comes out for" in capsys.readouterr().err
+    assert results["best_score"] is None
+    assert not (out / "predictions").exists()
+    lines = capsys.readouterr().err.splitlines()
+    assert any(line.startswith("warning: no number (NaN or infinity) comes out for") for line in lines)
+    assert lines[-1].endswith(f"{folder}: no evaluation gave a number (but NaN or infinity); its weights are damaged")
 
 
-def test_a_run_with_a_loss_that_is_no_number_leaves_json(tmp_path):
+def test_a_run_with_a_loss_that_is_no_number_leaves_json(tmp_path, capsys):
     folder = model_folder(tmp_path / "model")
     model = ConvBertForSequenceClassification.from_pretrained(str(folder))
     model.classifier.out_proj.bias.set_value(np.array([np.nan, 0], np.float32))
     model.save_pretrained(folder)
-    flags = f"--model_name_or_path {folder} --output_dir {tmp_path / 'out'} --max_seq_length 16 --max_steps 2"
-    assert run_glue.main(f"{DATA} {flags} --logging_steps 1 --save_steps 1".split()) == 0
-    results = strict(tmp_path / "out/results.json")
-    assert [entry["loss"] for entry in results["log"]] == [None, None]
-    strict(tmp_path / "out/last/training_state.json")
-    assert run_glue.main(f"{DATA} {flags} --logging_steps 1 --save_steps 1 --resume --max_steps 3".split()) == 0
+    flags = f"--model_name_or_path {folder} --output_dir {tmp_path / 'out'} --max_seq_length 16 --save_steps 1"
+    for more in ("--max_steps 2", "--max_steps 3 --resume"):
+        assert run_glue.main(f"{DATA} {flags} --logging_steps 1 {more}".split()) == 2
+        results = strict(tmp_path / "out/results.json")
+        assert {entry["loss"] for entry in results["log"]} == {None}
+        assert results["best_score"] is None
+        strict(tmp_path / "out/last/training_state.json")
+        assert not (tmp_path / "out/model.safetensors").exists()  # none was the best
+        last_line = capsys.readouterr().err.splitlines()[-1]
+        assert re.search(r"no evaluation gave a number .*; .*last holds step \d$", last_line), last_line
+
+
+def test_an_evaluation_goes_on_with_nothing(trained, capsys):
+    before = (trained / "results.json").read_bytes()
+    with pytest.raises(SystemExit):
+        run_glue.main(f"{DATA} --model_name_or_path {trained} --output_dir {trained} --no-do_train --resume".split())
+    assert "--resume goes on with a training" in capsys.readouterr().err
+    assert (trained / "results.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", "{}", '{"step": "x"}', '{"step": 400, "log": [], "evaluations": [], "precision": {}}']
+)
+def test_a_damaged_state_is_named(trained, tmp_path, capsys, content):
+    out = tmp_path / "out"
+    flags = f"--model_name_or_path {trained} --output_dir {out} --max_seq_length 16 --max_steps 1"
+    assert run_glue.main(f"{DATA} {flags}".split()) == 0
+    (out / "last/training_state.json").write_text(content)
+    assert run_glue.main(f"{DATA} {flags} --resume".split()) == 2
+    last_line = capsys.readouterr().err.splitlines()[-1]
+    assert re.search(r"last(/training_state\.json: damaged|: holds step 400 of)", last_line), last_line
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"id2label": {}, "label2id": {}, "num_labels": "2"}, "num_labels must be a whole number from 1, not '2'"),
+        ({"id2label": {}, "label2id": {}, "num_labels": None}, "num_labels must be a whole number from 1, not None"),
+        ({"id2label": {"0": "a", "2": "b"}}, "labels are numbered 0, 2, not from 0 on without a gap"),
+        ({"id2label": {}, "label2id": {"a": 1, "b": 2}}, "labels are numbered 1, 2"),
+        ({"id2label": {"0": "", "1": "b"}}, "a name that is empty"),
+        ({"id2label": {"0": " b", "1": "b"}}, "two labels have the same name"),
+        ({"problem_type": "Multi-Label"}, "problem_type 'Multi-Label' is unknown"),
+    ],
+)
+def test_heads_that_are_not_described(tmp_path, one_line, changes, words):
+    folder = model_folder(tmp_path / "model")
+    (folder / "config.json").write_text(json.dumps(read_json(folder / "config.json") | changes))
+    flags = f"--model_name_or_path {folder} --output_dir {tmp_path / 'out'} --no-do_train"
+    one_line(run_glue.main(f"{DATA} {flags}".split()), re.escape(words))
+    with pytest.raises(InputError, match=re.escape(words)):
+        Predictor(folder)

@@ -18,7 +18,7 @@ SAMPLES = ROOT / "samples"
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
-    sizes = dict(vocab_size=2000, embedding_size=16, hidden_size=32, num_hidden_layers=1, num_attention_heads=2)
+    sizes = dict(vocab_size=1176, embedding_size=16, hidden_size=32, num_hidden_layers=1, num_attention_heads=2)
     config = ConvBertConfig(**sizes, intermediate_size=48, max_position_embeddings=64)
     (folder / "config.json").write_text(json.dumps(config.to_dict()))
     (folder / "vocab.txt").write_bytes((SAMPLES / "vocab.txt").read_bytes())

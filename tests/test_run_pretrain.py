@@ -23,7 +23,7 @@ from tokenizer import ConvBertTokenizer, train_vocabulary
 
 CORPUS = ROOT / "samples/corpus.txt"
 SIZES = dict(
-    vocab_size=1500, embedding_size=16, hidden_size=32, num_hidden_layers=1, num_attention_heads=8,
+    vocab_size=1176, embedding_size=16, hidden_size=32, num_hidden_layers=1, num_attention_heads=8,
     intermediate_size=48, max_position_embeddings=64,
 )  # fmt: skip
 bfloat16_needed = pytest.mark.skipif(bfloat16_obstacle() is not None, reason=str(bfloat16_obstacle()))

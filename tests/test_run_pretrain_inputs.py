@@ -16,7 +16,7 @@ from tokenizer import ConvBertTokenizer
 
 TINY = ROOT / "pretrained/convbert-tiny"
 SIZES = dict(
-    vocab_size=1500, embedding_size=16, hidden_size=32, num_hidden_layers=1, num_attention_heads=8,
+    vocab_size=1176, embedding_size=16, hidden_size=32, num_hidden_layers=1, num_attention_heads=8,
     intermediate_size=48, max_position_embeddings=64,
 )  # fmt: skip
 
@@ -202,3 +202,29 @@ def test_the_generator_beside_a_discriminator_by_any_name(here):
     assert find_generator("elsewhere") is None
     os.chdir("run/discriminator")
     assert find_generator(".") == wanted
+
+
+# ---------------------------------------------------------------------------------------------- what others have made
+
+
+def test_a_linked_text_in_the_output_folder_stays(sizes, here, one_line):
+    (here / "out/discriminator").mkdir(parents=True)
+    shutil.copy("a.txt", "out/discriminator/a.txt")
+    (here / "texts").mkdir()
+    (here / "texts/a.txt").symlink_to("../out/discriminator/a.txt")
+    status = run(sizes, f"--input_dir texts --output_dir out --overwrite {SHORT}")
+    one_line(status, "texts/a.txt: a new run in --output_dir out would remove it")
+    assert (here / "out/discriminator/a.txt").exists()
+
+
+def test_another_run_s_store_stays_unless_it_is_to_be_overwritten(sizes, here, one_line, capsys):
+    with open(sizes / "vocab.txt") as file:
+        (here / "other.txt").write_text(file.read().rstrip("\n").rpartition("\n")[0] + "\nzebra\n")
+    assert run(sizes, f"--output_dir first --prepare_only {SHORT}") == 0
+    capsys.readouterr()
+    second = f"--output_dir second --data_store first/data --vocab_file other.txt --prepare_only {SHORT}"
+    one_line(run(sizes, second), "first/data: a store that was made of other things: vocabulary; ")
+    assert run(sizes, f"{second} --overwrite") == 0
+    assert "first/data: made anew: other vocabulary\n" in capsys.readouterr().err
+    assert run(sizes, f"--output_dir first --prepare_only {SHORT}") == 0  # its own
+    assert "first/data: made anew: other vocabulary\n" in capsys.readouterr().err

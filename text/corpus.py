@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from files.errors import InputError
+from files.stand_ins import refuse_stand_in
 
 TEXT_ENDINGS = (".txt", ".text", ".jsonl", ".json", ".ndjson")  # of files in a folder, also with one of PACKED behind
 JSON_ENDINGS = (".jsonl", ".json", ".ndjson")
@@ -90,6 +91,7 @@ class Lines:
         self.number = 1
         try:
             with open(self.path, "rb") as raw:
+                refuse_stand_in(self.path, raw.peek(512)[:512])
                 for line in self._unpack(raw):
                     self.position = raw.tell()
                     yield line.decode("utf-8-sig" if self.number == 1 else "utf-8").strip()
@@ -120,7 +122,10 @@ class Lines:
 # ------------------------------------------------------------------------------------------------ what is a document
 
 SNIFFED = 2**23  # bytes of text at a file's beginning by which it is decided
-LINES_A_DOCUMENT = 100  # as many lines at most, on average, have documents that end at empty lines
+STRAY = 200  # lines or more for an empty one: it means nothing
+FEW = 10  # empty lines; less of them between long lines mean nothing, unless they are one for ten
+SEVERAL = re.compile(r"[.!?…][\"')\]”’»]*\s+\S|[。！？][」』”’）]*\S")  # in a line of several sentences
+LONG_LINE = 400  # characters of a line that counts as several sentences
 DOCUMENTS = ("auto", "line", "blank")  # what a document may be said to be in plain text
 _TAG = re.compile(r"<doc\s+\w+=.*>")  # WikiExtractor's
 _BETWEEN = re.compile(r"[\s,]*")  # the values of an array
@@ -133,53 +138,80 @@ class Reading(NamedTuple):
     lines: int = 0  # of text among those that were looked at
     empty: int = 0  # places between these lines that are empty
     cut: bool = False  # whether there is more in the file
+    unsure: bool = False  # whether the other one of "line" and "blank" may be meant
 
     def __str__(self):
         if self.kind in ("json", "tags"):
             return {"json": "an object with a text each", "tags": "each from <doc> to </doc>"}[self.kind]
         words = {"line": "a document a line", "blank": "documents end at empty lines"}[self.kind]
         where = f"{self.lines:,} lines" + (f" of the first {SNIFFED // 2**20} MB" if self.cut else "")
-        return f"{words} ({self.empty:,} empty between {where}; --documents decides)"
+        return f"{words} ({self.empty:,} empty between {where}{'; unsure' * self.unsure}; --documents decides)"
 
 
 def reading_of(path, documents="auto"):
     """The Reading of a file, by its name and its first SNIFFED bytes.
 
-    JSON is told by the name or the first line, WikiExtractor's files by a line <doc id=…>. In other text, for "auto",
-    documents end at empty lines if there are enough of these: more than one for LINES_A_DOCUMENT lines, not counting
-    one of them, or one for ten. Those at the file's ends never count, nor do several in a row count as more than one.
+    JSON is told by the name or how the text begins, WikiExtractor's files by a line <doc id=…>. In other text, for
+    "auto", the empty lines tell, and whether most lines hold several sentences, as a document does: see _by_lines.
+    Empty lines at the file's ends never count, nor do several in a row count as more than one.
     """
     if _unpacked(path).endswith(JSON_ENDINGS):
         return Reading("json")
-    count, empty, after_empty, size, cut, line = 0, 0, False, 0, False, ""
+    count, empty, after_empty, size, cut, line, opened, several = 0, 0, False, 0, False, "", "", 0
     lines = Lines(path)
     for line in lines:
         size += len(line) + 1
         if line:
-            if not count and _is_record(line):
+            if _opens_json(opened + line) if opened else not count and _is_record(line):
                 return Reading("json")
+            opened = line if not count and line in ("[", "{") else ""
             if _TAG.fullmatch(line):
                 return Reading("tags")
             if "\0" in line:
                 raise InputError(f"{path}, line {lines.number}: a NUL byte; is this UTF-8 text? convert the file")
             empty += bool(count and after_empty)
             count += 1
+            several += len(line) > LONG_LINE or SEVERAL.search(line) is not None
         after_empty = not line
         if cut := size > SNIFFED:
             break
     if count == 1 and line.count("\r") > 1:
         raise InputError(f"{path}: its lines end in CR alone; convert it: tr '\\r' '\\n' < FILE > NEW")
+    unsure = False
     if documents == "auto":
-        enough = LINES_A_DOCUMENT * (empty - 1) > count or (empty and 10 * empty >= count)
-        documents = "blank" if enough else "line"
-    return Reading(documents, count, empty, cut)
+        documents, unsure = _by_lines(count, empty, 2 * several > count)
+    return Reading(documents, count, empty, cut, unsure)
+
+
+def _by_lines(count, empty, long):
+    """What a document is in a text of `count` lines, and whether that is unsure.
+
+    Args:
+        empty: places between the lines that are empty.
+        long: whether most lines hold several sentences: they may be documents, or the paragraphs of some.
+    """
+    if empty * STRAY <= count:
+        return "line", False
+    if long:
+        ends = 10 * empty > count or (empty >= FEW and 50 * empty > count)
+    else:
+        ends = 10 * empty >= count or 100 * (empty - 1) >= count
+    rare = 20 * empty < count or (empty < 3 and 3 * empty < count)
+    return "blank" if ends else "line", rare or not ends
 
 
 def _is_record(line):
+    """Whether a text that begins with this line is JSON: an object a line, or an array of objects."""
+    if line.startswith("["):
+        return _opens_json(line)
     try:
-        return line.startswith("{") and "text" in json.loads(line)
+        return line.startswith("{") and isinstance(json.loads(line), dict)
     except ValueError:
         return False
+
+
+def _opens_json(text):
+    return re.match(r'\[\s*\{\s*("|\}|$)|\{\s*"', text) is not None
 
 
 def paragraphs(lines, kind=None):

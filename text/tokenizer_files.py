@@ -11,12 +11,14 @@ from text.vocabulary import SPECIAL_TOKENS, read_object, read_vocabulary, save_v
 
 logger = logging.getLogger("convbert")
 
+SHORTEST = 3  # tokens of a text: [CLS], one of it, [SEP]
 SWITCHES = {"do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": True}  # None: as do_lower_case
 NORMALIZER_NAMES = {  # of the switches in tokenizer.json
     "do_lower_case": "lowercase",
     "strip_accents": "strip_accents",
     "tokenize_chinese_chars": "handle_chinese_chars",
 }
+PADDING = 127  # entries at most that a model has more than there are tokens; of a large one 1 %
 NO_LIMIT = 1e9  # Hugging Face writes 1e30 for a tokenizer without a longest text; ours is then 512, like the model's
 ADDED_TOKEN_FLAGS = ("single_word", "lstrip", "rstrip", "normalized")
 NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -38,8 +40,8 @@ def stored_length(folder):
     longest = config.get("model_max_length", config.get("max_len"))  # Hugging Face's old name
     if not longest:
         return None
-    if isinstance(longest, bool) or not isinstance(longest, (int, float)) or not longest >= 1:
-        raise InputError(f"{path}: model_max_length is {longest!r}, not a number of tokens")
+    if isinstance(longest, bool) or not isinstance(longest, (int, float)) or not longest >= SHORTEST:
+        raise InputError(f"{path}: model_max_length is {longest!r}, not a number of tokens from {SHORTEST} on")
     return int(longest) if longest < NO_LIMIT else None
 
 
@@ -65,10 +67,28 @@ def read_tokenizer(folder, **given):
     ids = (saved.get("model") or {}).get("vocab")
     if ids and vocab_file.name == "vocab.txt" and ids != {t: i for i, t in enumerate(read_vocabulary(vocab_file))}:
         raise InputError(f"{vocab_file}: not the vocabulary of tokenizer.json beside it; remove the one that is wrong")
+    added, declared = _added_tokens(folder, config, saved)
+    _say_if_cut(vocab_file, added)
     settings = _choose(vocab_file, stored_switches(vocab_file), given)
     settings["model_max_length"] = stored_length(folder) or 512
     settings |= _read_bools(folder / "tokenizer_config.json", config, split_special_tokens="split_special_tokens")
-    return vocab_file, settings, *_added_tokens(folder, config, saved)
+    return vocab_file, settings, added, declared
+
+
+def _say_if_cut(vocab_file, added):
+    """Warns where a vocabulary with its added tokens is smaller than the model beside it.
+
+    Models have a few entries more than tokens: up to the next multiple of 8, 64, 128.
+    """
+    size = read_object(vocab_file.with_name("config.json")).get("vocab_size")
+    if not isinstance(size, int) or not vocab_file.exists():
+        return
+    count = len(set(range(len(read_vocabulary(vocab_file)))) | added.keys())
+    told = f"{vocab_file}: {count:,} tokens, but config.json beside it says vocab_size {size:,}"
+    if size - count > max(PADDING, size // 100):
+        logger.warning("%s; is the file cut off, or another model's?", told)
+    elif size > count and size % 8:
+        logger.warning("%s; is it whole?", told)
 
 
 def switches_file(vocab_file):

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from files.atomic import atomic_file
 from files.errors import InputError
-from files.json_files import read_json
+from files.json_files import read_json_object
 from files.stand_ins import refuse_stand_in
 from text.corpus import Lines, find_files, paragraphs
 
@@ -22,10 +22,7 @@ def bert_normalizer(do_lower_case, strip_accents, tokenize_chinese_chars):
 
 def read_object(path):
     """A JSON object; an empty one when there is no such file."""
-    content = read_json(path) if path.exists() else {}
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: not a JSON object")
-    return content
+    return read_json_object(path) if path.exists() else {}
 
 
 def read_vocabulary(path):

@@ -123,6 +123,8 @@ class Steps:
     def _go_on(self, last):
         """More steps than the run had are the schedule of the longer run from here on; fewer are refused."""
         before, now = self.state.get("total_steps"), self._plan.total_steps
+        if self.state["step"] > max(now, before or 0):
+            raise InputError(f"{last}: holds step {self.state['step']} of a run of {now} steps")
         if before is None or before == now:
             return
         if now < before:
@@ -283,7 +285,8 @@ class Steps:
         if score is None:
             return False
         loss = float(np.mean([found["loss"] for found in splits.values()]))
-        best = state["best_score"] is None or _better((score, loss), (state["best_score"], state.get("best_loss")))
+        before = state["best_score"], state.get("best_loss")
+        best = not math.isnan(score) and (before[0] is None or _better((score, loss), before))
         if best:
             state |= dict(best_step=self.step, best_score=score, best_loss=loss, evaluations_since_best=0)
         else:

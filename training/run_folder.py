@@ -107,6 +107,21 @@ def save_state(folder, model, optimizer, state):
     write_json(folder / "training_state.json", state)
 
 
+def read_state(folder):
+    """The state that save_state wrote. Raises InputError where that can't be one."""
+    path = folder / "training_state.json"
+    state = read_json(path)
+    kinds = dict(step=int, log=list, evaluations=list, precision=dict)
+    wrong = [
+        name for name, kind in kinds.items() if not isinstance(state, dict) or not isinstance(state.get(name), kind)
+    ]
+    if wrong or state["step"] < 1:
+        raise InputError(
+            f"{path}: damaged: its {(wrong or ['step'])[0]} is no run's; start anew, or take a checkpoint-STEP"
+        )
+    return state
+
+
 def load_state(folder, model, optimizer):
     """Restores the optimizer from what save_state wrote and returns `state`. Raises InputError."""
     names = {name: p.name for name, p in model.named_parameters()}

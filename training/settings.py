@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from files.errors import InputError
-from files.json_files import read_json
+from training.run_folder import read_state
 
 IN_LAST = "--mask_conv_padding", "--generator_size"  # kept with the model, where they are left out
 # Flags that change no step, or that only say where something is: of those, what is there is compared.
@@ -82,7 +82,7 @@ def require_same_settings(last, settings):
 
     Settings that one of both does not know are not compared; a run that stored none goes on, with a warning.
     """
-    stored = read_json(last / "training_state.json").get("settings")
+    stored = read_state(last).get("settings")
     if stored is None:
         print(
             f"warning: {last}: of a version that stored no flags; goes on without knowing whether these are the run's",

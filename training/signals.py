@@ -8,6 +8,8 @@
 The status is 143 or 130, without a traceback or a report of a crash. A second signal ends the process at once.
 """
 
+import runtime  # noqa: F401  (keeps SIGTERM from Paddle)
+
 import contextlib
 import ctypes
 import os
@@ -58,22 +60,19 @@ _current = None
 
 @contextlib.contextmanager
 def end_with_status():
-    """In this block the signals are ours, also after Paddle is there, which takes SIGTERM when it is imported."""
+    """In this block the signals are ours, also while Paddle is imported."""
     global _current
     if threading.current_thread() is not threading.main_thread():  # no other may set handlers
         yield
         return
     before, _current = {number: signal.getsignal(number) or signal.SIG_DFL for number in NAMES}, _Handler()
-    signal.pthread_sigmask(signal.SIG_BLOCK, NAMES)
     try:
-        import paddle  # noqa: F401
-
         for number, handler in before.items():  # one that is ignored, as with nohup, stays so
             signal.signal(number, handler if handler == signal.SIG_IGN else _current)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, NAMES)
+        import paddle  # noqa: F401  (runtime keeps it from taking SIGTERM)
+
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, NAMES)
         for number, handler in before.items():
             signal.signal(number, handler)
         _current = None

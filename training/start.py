@@ -6,8 +6,10 @@ from pathlib import Path
 
 import paddle
 
+from cpu import products
 from files.errors import InputError
 from files.json_files import write_json
+from layers.fast_path import kernels_wanted
 from training.device import choose_device
 from training.facts import run_facts
 from training.processes import Processes, launch_on_all_gpus
@@ -21,19 +23,25 @@ def processes_of(args):
     """The Processes of a run; where one of them fails, all end. `args.device` becomes the device's full name.
 
     With several GPUs and no launcher this starts the script again, once for each, and does not return.
+
+    Raises InputError: CONVBERT_KERNELS or CONVBERT_PRODUCTS can't be what the environment says.
     """
+    kernels_wanted()
     launch_on_all_gpus(args.device)
     args.device = choose_device(args.device, args.verbose)
+    if args.device == "cpu":
+        products.forced()
     processes = Processes()
     paddle.seed(args.seed)
     with processes.one_fails_all_fail():
         yield processes
 
 
-def open_output(args, processes, besides=None):
+def open_output(args, processes, besides=None, inputs=()):
     """The output folder as a Path, ready for all processes, and `last/` in it if the run goes on from there, else None.
 
-    An old run that is not gone on with stays until the new one begins: see loop.Steps.
+    An old run that is not gone on with stays until the new one begins: see loop.Steps. `inputs`: what the run reads
+    besides the paths that flags give.
 
     Raises InputError: see run_folder.prepare_output; the processes do not see the same folder.
     """
@@ -41,13 +49,22 @@ def open_output(args, processes, besides=None):
     last = output / "last"
     if processes.writes:
         trains = flags.get("do_train", True) and not flags.get("prepare_only")
-        inputs = [flags.get(name) for name in READ] + list(flags.get("input_dir") or ())
-        prepare_output(output, args.resume, args.overwrite, besides, trains, [path for path in inputs if path])
+        prepare_output(output, args.resume, args.overwrite, besides, trains, [*_read(flags, output), *inputs])
         if args.resume and trains and not last.is_dir():
             print(f"--resume: {output} holds no last/ to go on from; starts from the beginning", file=sys.stderr)
     processes.wait()
     processes.require_shared("--output_dir", output)
     return output, last if args.resume and last.is_dir() else None
+
+
+def _read(flags, output):
+    """The paths that flags say a run reads; of folders of a model's or GLUE's files these, too, which may be links."""
+    given = [Path(path) for path in (*map(flags.get, READ), *(flags.get("input_dir") or ())) if path]
+    inside = [path for folder in given if folder.is_dir() for path in folder.iterdir() if path.is_symlink()]
+    if flags.get("data_dir"):
+        tables = (table for pattern in ("*.tsv", "*/*.tsv") for table in Path(flags["data_dir"]).glob(pattern))
+        inside += [table for table in tables if table.parent.resolve() != output.resolve()]  # predictions are no input
+    return given + inside
 
 
 def require_positions(model, source, length):

@@ -27,7 +27,7 @@ from modeling import ConvBertForPretraining, ConvBertForSequenceClassification
 from tokenizer import ConvBertTokenizer
 
 SIZES = dict(
-    vocab_size=1500, embedding_size=8, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+    vocab_size=1176, embedding_size=8, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
     intermediate_size=16, max_position_embeddings=32, num_labels=2, label_names=["no", "yes"],
 )  # fmt: skip
 

@@ -154,7 +154,7 @@ def test_a_run_begun_with_what_is_missing_here_says_so(without_onednn, caplog):
     assert "products by paddle, until now by onednn, which rounds differently (no library)" in caplog.text
 
 
-@pytest.mark.parametrize("wrong", ["mkl", "", "OneDNN"])
+@pytest.mark.parametrize("wrong", ["mkl", " ", "OneDNN"])
 def test_an_unknown_library_is_refused(undecided, monkeypatch, wrong):
     monkeypatch.setenv("CONVBERT_PRODUCTS", wrong)
     with pytest.raises(InputError, match=f"CONVBERT_PRODUCTS={wrong}: must be paddle, onednn or auto"):

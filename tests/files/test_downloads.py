@@ -205,11 +205,15 @@ def test_weights_that_are_cut_off_are_known_without_a_network(zoo, tmp_path):
 def test_what_paddlenlp_left_is_used_without_a_network(zoo, tmp_path, monkeypatch, capsys):
     path = put(tmp_path, VOCABULARY)
     monkeypatch.setattr(downloads, "_ZOO", "http://127.0.0.1:9")
+    monkeypatch.setattr(downloads, "VOCABULARY_SIZE", 1000)
     assert zoo_file("convbert-small", "vocab.txt") == path
     assert not capsys.readouterr().err
     path.write_bytes(VOCABULARY[:-3])
     assert zoo_file("convbert-small", "vocab.txt") == path
     assert "its last line has no end; it may be cut off" in capsys.readouterr().err
+    path.write_bytes(VOCABULARY[:494])  # at the end of a line
+    assert zoo_file("convbert-small", "vocab.txt") == path
+    assert f"{path}: 72 lines where 1,000 belong; it may be cut off" in capsys.readouterr().err
 
 
 # ------------------------------------------------------------------------------------------------------------- the hub
@@ -394,7 +398,13 @@ HUB_ANSWERS = [
     (failing(500), "HTTP Error 500"),
     (failing(503), "HTTP Error 503"),
     (stall, "timed out"),
-    (b"<html>Log in</html>", "a web page"),
+    (b"<html>Log in</html>", "a web page, not the answer of a hub; a login page, or a proxy's"),
+    (b"\n<head></head>", "a web page, not the answer of a hub"),
+    (b'{"sha": "aa", "siblings": [{"rfilename": 5}]}', "not the answer of a hub"),
+    (b'{"sha": "aa", "siblings": [{"rfilename": "a", "lfs": "y"}]}', "not the answer of a hub"),
+    (b'{"sha": "aa", "siblings": [{"rfilename": "a", "size": "9"}]}', "not the answer of a hub"),
+    (b'{"sha": "aa", "siblings": [{"rfilename": "a", "lfs": {"sha256": 1}}]}', "not the answer of a hub"),
+    (b'{"sha": "aa", "siblings": ["a"]}', "not the answer of a hub"),
     (b"{}", "not the answer of a hub"),
     (b"[1", "not the answer of a hub"),
     (cut_off(b'{"sha": "0"}' * 100), "IncompleteRead|not the answer of a hub"),

@@ -335,3 +335,31 @@ def test_a_pickle_cannot_ask_for_room_that_it_does_not_fill(tmp_path, file):
     (tmp_path / file).write_bytes(b"\x80\x02}r" + struct.pack("<I", 2**27) + b".")
     with pytest.raises(InputError, match=r"it numbers an object 134,217,728; nothing was run"):
         read_weights(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("..", "plain file name"), (".", "plain file name"), ("", "plain file name"), ("a/../b", "plain file name"),
+     ("model.safetensors.index.json", "names itself as a shard"), ("b.index.json", "names another index")],
+)  # fmt: skip
+def test_an_index_names_files_beside_it(tmp_path, name, message):
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"x": name}}))
+    for read in (read_weights, read_names):
+        with pytest.raises(InputError, match=rf"model\.safetensors\.index\.json: .*{message}"):
+            read(tmp_path)
+
+
+def test_what_is_cut_off_or_of_an_unknown_type_is_named_so(tmp_path):
+    torch_zip(tmp_path / "pytorch_model.bin", b"\x80\x02}.", {"0": bytes(1000)})
+    whole = (tmp_path / "pytorch_model.bin").read_bytes()
+    (tmp_path / "pytorch_model.bin").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "three.safetensors").write_bytes(b"abc")
+    header = b'{"x": {"dtype": "F8_E4M3", "shape": [1], "data_offsets": [0, 1]}}'
+    (tmp_path / "eight.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + b"1")
+    for file, message in [
+        ("pytorch_model.bin", "cut off"), ("three.safetensors", "cut off"),
+        ("eight.safetensors", "x: type F8_E4M3 is not read here"),
+    ]:  # fmt: skip
+        for read in (read_weights, read_names):
+            with pytest.raises(InputError, match=f"{file}: .*{message}"):
+                read(tmp_path / file)

@@ -133,7 +133,9 @@ def test_how_each_file_was_read_is_said_and_a_flag_changes_it(tokenizer, tmp_pat
         assert made[given]  # made anew
         prepare([tmp_path], tokenizer, tmp_path / "store", given)
         assert not capsys.readouterr().err
-    said = made["auto"].splitlines()
+    first, *said = made["auto"].splitlines()
+    assert first == f"{tmp_path}/store: made anew: other --documents"
+    assert said[-1].startswith(f"{tmp_path}/store: warning: what a document is in {tmp_path}/b.txt.gz is a guess")
     assert f"{tmp_path}/a.txt: 100 documents: a document a line (0 empty between 100 lines; --documents" in said[0]
     assert f"{tmp_path}/b.txt.gz: 100 documents: a document a line (1 empty between 100 lines;" in said[1]
     assert f"{tmp_path}/wiki_00: 3 documents: each from <doc> to </doc>" in said[2]
@@ -207,6 +209,53 @@ def test_nothing_but_a_store_is_replaced(tokenizer, tmp_path, name):
     with pytest.raises(InputError, match=r"--data_store takes"):
         prepare([tmp_path / "texts/a.txt"], tokenizer, tmp_path / name)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.txt", "file", "texts"]
+
+
+@pytest.mark.parametrize("name", [".git/config", ".notes", "segments-1.bin", "tokens.bin", "store.json"])
+def test_a_folder_that_only_looks_like_a_store_stays(tokenizer, tmp_path, name):
+    (tmp_path / "a.txt").write_text("the river rose.\n")
+    (tmp_path / "mine" / name).parent.mkdir(parents=True)
+    (tmp_path / "mine" / name).write_text("{}")
+    with pytest.raises(InputError, match=rf"mine: holds {name.partition('/')[0]}, which is no .*takes a new folder"):
+        prepare([tmp_path / "a.txt"], tokenizer, tmp_path / "mine")
+    assert (tmp_path / "mine" / name).read_text() == "{}"
+
+
+def test_a_hidden_file_in_a_store_stays(tokenizer, tmp_path):
+    (tmp_path / "a.txt").write_text("the river rose.\n")
+    prepare([tmp_path / "a.txt"], tokenizer, tmp_path / "store")
+    (tmp_path / "store/.notes").touch()
+    prepare([tmp_path / "a.txt"], tokenizer, tmp_path / "store")
+    (tmp_path / "a.txt").write_text("the wind blew.\n\nhere.\n")
+    with pytest.raises(InputError, match=r"store: holds \.notes, which is no part of a store"):
+        prepare([tmp_path / "a.txt"], tokenizer, tmp_path / "store")
+
+
+def test_another_s_store_is_not_made_anew(tokenizer, tmp_path, capsys):
+    text = tmp_path / "a.txt"
+    text.write_text("the river rose.\n")
+    place = tmp_path / "store"
+    prepare([text], tokenizer, place)
+    (tmp_path / "vocab.txt").write_bytes((ROOT / "samples/vocab.txt").read_bytes() + b"zebra\n")
+    (tmp_path / "b.txt").write_text("the fog.\n")
+    before = (place / "store.json").read_bytes()
+    for inputs, other, given, words in (
+        ([text], ConvBertTokenizer(tmp_path / "vocab.txt"), "auto", "vocabulary"),
+        ([text], ConvBertTokenizer(ROOT / "samples/vocab.txt", do_lower_case=False), "auto", "lower case, accents"),
+        ([text, tmp_path / "b.txt"], tokenizer, "blank", rf"text \({tmp_path}/b\.txt\), --documents"),
+    ):
+        with pytest.raises(InputError, match=rf"store: a store that was made of other things: {words}"):
+            prepare(inputs, other, place, given, replaces=False)
+        assert (place / "store.json").read_bytes() == before
+    capsys.readouterr()
+    os.utime(text, (1, 1))
+    prepare([text], tokenizer, place)
+    assert f"{place}: made anew: other text ({text})\n" in capsys.readouterr().err
+    facts = json.loads((place / "store.json").read_text())
+    facts["made_of"]["format"] = 1
+    (place / "store.json").write_text(json.dumps(facts))
+    prepare([text], tokenizer, place, replaces=False)
+    assert f"{place}: made anew: an older version made it\n" in capsys.readouterr().err
 
 
 def test_a_process_that_does_not_see_the_store_says_so(tokenizer, tmp_path):

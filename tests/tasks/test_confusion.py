@@ -83,7 +83,7 @@ def test_a_confusion_matrix_has_a_tick_for_each_class(tmp_path, labels):
 
 def test_a_run_with_such_classes_ends_well(tmp_path, capsys):
     config = ConvBertConfig(
-        vocab_size=2000, embedding_size=16, hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+        vocab_size=1176, embedding_size=16, hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
         intermediate_size=48, max_position_embeddings=64,
     )  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))

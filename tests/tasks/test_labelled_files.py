@@ -122,6 +122,11 @@ BAD = [
     ("a.jsonl", "[" * 100_000 + "\n", r"a\.jsonl, line 1: nested too deeply"),
     ("a.csv", "text,note\nx,a\n", r"line 1: which column is the label\? Name it with --label_column: text, note"),
     ("a.csv", "a,b,label\nx,y,1\n", r"line 1: which column is the text\? Name it with --text_column: a, b"),
+    (
+        "a.csv",
+        "text,label\nx,null\ny,a\n",
+        r"only one label \(a\); two are needed \(null is taken for none; --no-regress",
+    ),
     ("a.csv", "text,label\nx,a\ny,a\n", r"column 'label' has only one label \(a\); two are needed"),
 ]
 
@@ -137,7 +142,9 @@ def test_what_can_not_be_used(tmp_path, name, content, message):
 BAD_ROWS = [
     ("text,label\nx,\ny,-\n", r"dev\.csv: no examples in it; left out: 2 rows without a label"),
     ("text,label\nx,a\ny,c\n", r"line 3: unknown label 'c'; own data has a, b"),
-    ("note,label\nx,a\n", r"line 2: no 'text'"),
+    ("note,label\nx,a\n", r"dev\.csv, line 1: no column 'text'; there are note, label"),
+    ("text,note\nx,a\n", r"dev\.csv, line 1: no column 'label'; there are text, note"),
+    ("sep=,\ntext,note\nx,a\n", r"dev\.csv, line 2: no column 'label'"),
 ]
 
 
@@ -173,7 +180,8 @@ def test_a_column_of_names_is_no_label(tmp_path):
 PAIRS = [
     "text,text_pair,label", "label,Text Pair,TEXT", "text,text2,label", "sentence,sentence_b,label",
     "sentence_A,sentence_B,label", "Sentence 1,Sentence 2,label", "question,answer,label", "text_pair,id,text,label",
-    "premise,hypothesis,text,gold_label",
+    "premise,hypothesis,text,gold_label", "sentence,text_pair,label", "text,pair,label", "text,second_text,label",
+    "text,sentence2,label", "id,Second Sentence,sentence,label",
 ]  # fmt: skip
 
 
@@ -221,6 +229,10 @@ SAME_LABELS = [  # in the training file, in another file, classes
     ('{"text": "a", "label": 1.0}\n{"text": "b", "label": 0.0}\n', "text,label\na,1\nb,0\n"),
     ('{"text": "a", "label": 1}\n{"text": "b", "label": 0}\n', "text,label\na,1.0\nb,0.0\n"),
     ('{"text": "a", "label": 1}\n{"text": "b", "label": 0}\n', "text,label\na,true\nb,false\n"),
+    ('{"text": "a", "label": true}\n{"text": "b", "label": false}\n', "text,label\na,yes\nb,no\n"),
+    ('{"text": "a", "label": "T"}\n{"text": "b", "label": "F"}\n', "text,label\na,1\nb,0\n"),
+    ('{"text": "a", "label": 1}\n{"text": "b", "label": 0}\n', "text,label\na,Yes\nb,No\n"),
+    ('{"text": "a", "label": 1}\n{"text": "b", "label": -1}\n', "text,label\na,1\nb,\u22121\n"),
     ('{"text": "a", "label": "Pos"}\n{"text": "b", "label": "Neg"}\n', "text,label\na, pos\nb,NEG\n"),
     ('{"text": "a", "label": "not_ok"}\n{"text": "b", "label": "is_ok"}\n', "text,label\na,Not OK\nb,is-ok\n"),
 ]
@@ -264,6 +276,9 @@ def test_a_model_s_labels_in_another_spelling(tmp_path):
     [
         ("neutral - entailment - -", ("entailment", "neutral"), 3),
         ("yes no nan", ("no", "yes"), 1),
+        ("yes no N/A n/a NA null NULL <NA> #N/A NaT -- \u2013 \u2014 ?", ("no", "yes"), 12),
+        ("yes no none unknown None", ("None", "no", "none", "unknown", "yes"), 0),
+        ("! ? ? --", ("!", "--", "?"), 0),  # marks are the labels
         ("+ - +", ("+", "-"), 0),
         ("1 0 -", None, 0),  # among numbers it may be one
         ("0.5 1.5 2", (), 0),
@@ -319,6 +334,104 @@ def test_whole_numbers_gone_wrong(tmp_path, words, bad):
         task_of(path)
     if "nan" not in words:
         assert bad in task_of(path, regression=False).labels
+
+
+WRONG = [  # labels, the row in fault, those left with --skip_bad_rows: None if none are
+    ('"1,5"|"2,5"|nan', 2, None),
+    ('n/a|"1,5"|"2,5"', 3, None),
+    ("2.5%|5.0%|7.5%", 2, None),
+    ("50%|2.5%", 2, None),
+    ("\u22121.5|\u22122.5", 2, None),
+    ('"1.000,5"|"2.000,5"', 2, None),
+    ('"1,5"|"2,5"|x', 2, None),
+    ("3|4|5|<NA>|2", 5, 4),
+    ("3|4|None|2", 4, 3),
+    ("0|1|0|1|1|None", 7, 5),
+    ("0|1|NaT", 4, 2),
+    ("0.5|1.5|None|None|None", 4, 2),
+    ('0.5|1.5|nan|-|""|n/a|None|x', 4, 2),
+]
+
+
+@pytest.mark.parametrize(("words", "line", "left"), WRONG)
+def test_numbers_gone_wrong_in_other_ways(tmp_path, words, line, left):
+    rows = [f"text {index},{word}" for index, word in enumerate(words.split("|"))]
+    path = written(tmp_path, "a.csv", "\n".join(["text,label", *rows]) + "\n")
+    with pytest.raises(InputError, match=rf"a\.csv, line {line}: label is .*, not a number as the others are; mend it"):
+        task_of(path)
+    if left is None:
+        with pytest.raises(InputError, match=rf"a\.csv, line {line}: .*; mend it; --no-regression"):
+            OwnData({"train": path, "dev": path}, (None, None, None), skip_bad_rows=True)
+    else:
+        data = OwnData({"train": path, "dev": path}, (None, None, None), skip_bad_rows=True)
+        assert len(data.read("train")) == left
+        assert sum(data.facts()["train"]["left_out"].values()) == len(rows) - left
+        assert data.task.is_regression == ("." in words)
+    purpose = task_of(path, regression=False)
+    assert len(purpose.labels) == len({word for word in words.split("|") if word not in ("nan", "-", '""')})
+
+
+def test_rows_without_a_label_in_another_file(tmp_path):
+    train = written(tmp_path, "train.csv", "text,label\na,x\nb,y\n")
+    dev = written(tmp_path, "dev.csv", "text,label\na,x\nb,N/A\nc,null\nd,?\ne,\u2014\n")
+    data = OwnData({"train": train, "dev": dev}, (None, None, None))
+    assert data.read("dev") == [Example("a", None, 0)]
+    assert data.facts()["dev"]["left_out"] == {"without a label": 4}
+
+
+def test_a_model_may_have_a_label_that_looks_like_a_gap(tmp_path):
+    path = written(tmp_path, "a.csv", "text,label\na,x\nb,N/A\nc,--\n")
+    for trained in (False, True):
+        data = OwnData({"train": None, "dev": path}, (None,) * 3, known_labels=["n/a", "x"], trained=trained)
+        assert data.task.labels == ("n/a", "x")
+        assert [example.label for example in data.read("dev")] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("words", "names"), [("yes no", ("0", "1")), ("1 0", ("no", "yes")), ("T F", ("False", "True"))]
+)
+def test_yes_and_no_of_a_model(tmp_path, words, names):
+    path = written(tmp_path, "a.csv", "text,label\n" + "".join(f"a,{word}\n" for word in words.split()))
+    task = task_of(path, known_labels=names, trained=True)
+    assert task.labels == names
+    assert [example.label for example in examples(path, read_rows(path), task)] == [1, 0]
+    assert task_of(path, known_labels=names).labels == tuple(sorted(words.split()))  # training keeps the file's names
+
+
+def test_labels_that_a_model_has_not(tmp_path):
+    path = written(tmp_path, "x.csv", "text,label\na,pos\nb,N/A\nc,posi\nd,NEG\n")
+    named = dict(known_labels=["neg", "pos"], trained=True)
+    with pytest.raises(InputError, match=r"x\.csv, line 4: unknown label 'posi'; the model has neg, pos"):
+        task_of(path, **named)
+    data = OwnData({"train": None, "dev": path}, (None, None, None), skip_bad_rows=True, **named)
+    assert data.task.labels == ("neg", "pos")
+    assert [example.label for example in data.read("dev")] == [1, 0]
+    assert data.facts()["dev"]["left_out"] == {"bad": 1, "without a label": 1}
+
+
+def test_true_and_false_in_several_spellings(tmp_path):
+    rows = [{"text": "a", "label": word} for word in (True, "False", 0, "true", 1)]
+    path = written(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))
+    data = OwnData({"train": path, "dev": path}, (None, None, None))
+    assert data.task.labels == ("False", "True")
+    assert [example.label for example in data.read("train")] == [1, 0, 0, 1, 1]
+    assert "0, 1, False, True are two classes" in data.line(128)
+    path = written(tmp_path, "b.csv", "text,label\na,yes\nb,no\nc,true\n")
+    data = OwnData({"train": path, "dev": path}, (None, None, None))
+    assert "3 classes, apart though spelled alike: true, yes" in data.line(128)
+
+
+def test_a_second_text_that_the_training_had_not(tmp_path):
+    train = written(tmp_path, "train.csv", "text,label\na,x\nb,y\n")
+    dev = written(tmp_path, "dev.csv", "id,text,text_pair,label\n1,a,b,x\n")
+    data = OwnData({"train": train, "dev": dev}, (None, None, None))
+    data.read("dev")
+    assert f"not used: text_pair, as {train} has no second text" in data.line(128)
+
+
+def test_several_second_texts_are_none_for_certain(tmp_path):
+    path = written(tmp_path, "a.csv", "text,pair,sentence2,label\na,b,c,x\nd,e,f,y\n")
+    assert task_of(path).texts == ("text",)
 
 
 def test_words_among_whole_numbers_are_classes(tmp_path):

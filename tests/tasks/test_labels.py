@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.labels import match, number_gone_wrong, order_of, same, tidy
+from tasks.labels import is_gap, match, number_gone_wrong, order_of, same, spelled_for_other_eyes, tidy
 
 ONE = [
     ("Positive", ("negative", "positive"), 1),
@@ -17,6 +17,15 @@ ONE = [
     ("False", ("TRUE", "FALSE"), 1),
     ("true", ("0", "1"), 1),
     ("0", ("True", "False"), 1),
+    ("yes", ("False", "True"), 1),
+    ("FALSE", ("Yes", "No"), 1),
+    ("0", ("no", "yes"), 0),
+    ("No", ("0", "1"), 0),
+    ("T", ("true", "false"), 0),
+    ("f", ("0", "1"), 0),
+    ("1.0", ("N", "Y"), 1),
+    ("\u22121", ("-1", "1"), 0),
+    ("-1", ("1", "\u22121"), 1),
     ("e\u0301", ("e", "\u00e9"), 1),
     ("text pair", ("text", "text_pair"), 1),
     ("Sentence 1", ("sentence2", "sentence1"), 1),
@@ -30,6 +39,11 @@ APART = [
     ("neutral", ("entailment", "contradiction")),
     ("yEs", ("Yes", "yes")),  # two would fit
     ("true", ("0", "1", "2")),
+    ("yes", ("f", "m")),
+    ("yes", ("true", "no")),
+    ("yes", ("no", "maybe")),
+    ("maybe", ("no", "yes")),
+    ("2", ("no", "yes")),
     ("", ("", "a")),
 ]
 
@@ -61,7 +75,59 @@ def test_the_order_of_a_model():
 
 
 def test_numbers_gone_wrong():
-    for word in ("nan", "-NaN", "inf", "1,5", "1.234,5", "50%", "N/A", "#DIV/0!", "?", "--", "\u22123", "1 000", "~4"):
+    for word in (
+        "nan",
+        "-NaN",
+        "inf",
+        "1,5",
+        "1.234,5",
+        "50%",
+        "N/A",
+        "#DIV/0!",
+        "?",
+        "--",
+        "\u22123",
+        "1 000",
+        "~4",
+        "None",
+        "none",
+        "<NA>",
+        "NaT",
+        "2.5%",
+        "#N/A",
+        "$5",
+        "3,5\u20ac",
+    ):
         assert number_gone_wrong(word), word
-    for word in ("yes", "name", "other", "2nd", "v1.5", "none", "9" * 41):
+    for word in ("yes", "name", "other", "2nd", "v1.5", "nothing", "9" * 41):
         assert not number_gone_wrong(word), word
+
+
+def test_numbers_spelled_for_other_eyes():
+    for word in ("1,5", "2.5%", "50 %", "\u22121.5", "1.000,5", "1,000.5", "1 000", "1.000.000", "2,5\uff05"):
+        assert spelled_for_other_eyes(word), word
+    for word in ("1.5", "5", "10.1.4", "1-12", "v1,5", "2,x", "-", "1,2,3", "nan", "9," + "9" * 40):
+        assert not spelled_for_other_eyes(word), word
+
+
+def test_gaps():
+    for word in (
+        "N/A",
+        "n/a",
+        "NA",
+        "null",
+        "NULL",
+        "<NA>",
+        "#N/A",
+        "NaT",
+        "--",
+        "\u2013",
+        "\u2014",
+        "?",
+        "nan",
+        "#REF!",
+    ):
+        assert is_gap(word), word
+    for word in ("none", "None", "unknown", "nat", "nab", "#happy", "?!", "+", "0", ""):
+        assert not is_gap(word), word
+    assert is_gap("None", among_numbers=True)

@@ -33,6 +33,12 @@ SAME = {
     "an array": ("a.json", json.dumps([{"text": a, "label": b} for a, b in EXPECTED])),
     "an array with line ends": ("a.json", json.dumps([{"text": a, "label": b} for a, b in EXPECTED], indent=2)),
     "an array in .jsonl": ("a.jsonl", json.dumps([{"text": a, "label": b} for a, b in EXPECTED])),
+    "an array in an object": ("a.json", json.dumps({"data": [{"text": a, "label": b} for a, b in EXPECTED]})),
+    "the same with line ends": ("a.jsonl", json.dumps({"x": [{"text": a, "label": b} for a, b in EXPECTED]}, indent=2)),
+    "and more": (
+        "a.json",
+        json.dumps({"a": [1, {}], "rows": [{"text": a, "label": b} for a, b in EXPECTED], "n": [{"b": 1}]}),
+    ),
     "ndjson": ("a.ndjson", "\n".join(json.dumps({"text": a, "label": b}) for a, b in EXPECTED)),
 }
 
@@ -56,7 +62,10 @@ def test_what_was_guessed_is_noted(tmp_path):
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
 def test_an_empty_line_of_a_single_column_is_an_empty_text(tmp_path, name):
     rows = rows_of(tmp_path, name, "text\na\n\n\nb\n\n")
-    assert [(row.line, row.values["text"]) for row in rows] == [(2, "a"), (3, ""), (4, ""), (5, "b")]
+    assert [(row.line, row.values["text"]) for row in rows] == [(2, "a"), (3, ""), (4, ""), (5, "b"), (6, "")]
+    assert values(rows_of(tmp_path, name, "text\n\na\n\nb\n\n")) == [("",), ("a",), ("",), ("b",), ("",)]
+    assert values(rows_of(tmp_path, name, "text\r\na\r\n\r\n")) == [("a",), ("",)]
+    assert values(rows_of(tmp_path, name, "text\na\n")) == values(rows_of(tmp_path, name, "text\na")) == [("a",)]
     assert values(rows_of(tmp_path, "b.csv", 'text\n""\nb\n')) == [("",), ("b",)]
 
 
@@ -100,6 +109,36 @@ def test_a_spreadsheet_s_quotes_in_tsv(tmp_path):
     assert rows_of(tmp_path, "b.tsv", 'text\tlabel\n"He" and "she"\tx\n"a" or ""b"\ty\n').note == ""
 
 
+def test_cells_that_are_all_in_quotes_in_tsv(tmp_path):
+    rows = rows_of(tmp_path, "a.tsv", 'text\tlabel\n"a"\t"x"\n"b"\t"y"\n')
+    assert values(rows)[0] == ('"a"', '"x"')
+    assert rows.note.startswith("all of 'text', 'label' is in quotes: quotes are data in a .tsv; if a spreadsheet")
+    assert rows_of(tmp_path, "a.tsv", 'text\tlabel\n"a"\t0\n"b, c"\t1\n').note.startswith("all of 'text' is in quotes")
+    assert rows_of(tmp_path, "a.tsv", 'text\tlabel\n"a"\t0\nb\t1\n').note == ""
+
+
+def test_an_array_in_an_object(tmp_path):
+    text = '{"version": {"data": []},\n "data": [\n  {"text": "a"},\n  {"text":\n "b"}\n ]\n}\n'
+    rows = rows_of(tmp_path, "a.json", text)
+    assert [(row.line, row.values) for row in rows] == [(3, {"text": "a"}), (4, {"text": "b"})]
+    assert rows.note == "one object: its array of records is read"
+    one_row = rows_of(tmp_path, "b.json", '{"text": "a", "spans": [{"from": 1}]}')
+    assert [row.values for row in one_row] == [{"text": "a", "spans": '[{"from": 1}]'}]
+
+
+HALVES = ['{"text": "a", "label": "x"}\n{"text": "y\\ud800", "label": "x"}\n', '{"id": 1}\n{"\\udc00": 1}\n']
+
+
+@pytest.mark.parametrize("content", HALVES)
+def test_half_a_character(tmp_path, content):
+    with pytest.raises(InputError, match=r"a\.jsonl, line 2: \\u(d800|dc00) is half a character"):
+        rows_of(tmp_path, "a.jsonl", content)
+    rows = rows_of(tmp_path, "a.jsonl", content, skip_bad_rows=True)
+    assert (len(rows), dict(rows.left_out)) == (1, {"bad": 1})
+    whole = rows_of(tmp_path, "b.jsonl", '{"text": "\\ud83d\\ude00"}')
+    assert values(whole) == [("\U0001f600",)]
+
+
 SNLI = "gold_label\tsentence1\tsentence2\tlabel1\tlabel2\n"
 BAD = [
     ("a.tsv", 'text\tlabel\n"one\ntwo"\tx\n', r"a\.tsv, line 2: 1 columns where 2 .*; quotes are data in a \.tsv"),
@@ -109,6 +148,9 @@ BAD = [
     ("a.tsv", "text,label\na,x\n", r"a\.tsv, line 1: no tab in it; separated otherwise, it is CSV: call it \.csv"),
     ("a.csv", "text;label\na;x\nb\n", r"a\.csv, line 3: 1 columns where 2 belong \(text, label\)"),
     ("a.csv", "sep=;\ntext;label\na;x;y\n", r"a\.csv, line 3: 3 columns where 2 belong"),
+    ("a.csv", "text,label\ra,x\rb,y\r", r"a\.csv, line 1: its lines end in \\r alone, as on old Macs; save it with"),
+    ("a.tsv", "text\tlabel\ra\tx\rb\ty\n", r"a\.tsv, line 1: its lines end in \\r alone"),
+    ("a.tsv", "text\ra\rb", r"a\.tsv, line 1: its lines end in \\r alone"),
     ("a.csv", ",,\na,b,c\n", r"a\.csv, line 1: no names of columns"),
     ("a.csv", "text, text \na,b\n", r"a\.csv, line 1: two columns have the same name"),
     ("a.json", '[{"text": "a"},\n {"text": }]\n', r"a\.json, line 2: not JSON"),

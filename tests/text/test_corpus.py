@@ -7,8 +7,9 @@ import os
 import re
 import tracemalloc
 
+import numpy as np
 import pytest
-from conftest import documents
+from conftest import ROOT, documents
 
 from files.errors import InputError
 from text import corpus
@@ -91,7 +92,7 @@ ARTICLES = [f"{line}\nIts second paragraph.\n" for line in LINES]
         ([*LINES[:90], "", " ", "\t", "", *LINES[90:], ""], "line"),
         ([*LINES[:20], "", *LINES[20:90], "", *LINES[90:]], "line"),
         (["", *LINES[:30], "", *LINES[30:50]], "line"),
-        ([*LINES[:50], "", *LINES[50:90], "", *LINES[90:130], "", *LINES[130:]], "line"),
+        ([*LINES[:50], "", *LINES[50:90], "", *LINES[90:130], "", *LINES[130:]], "blank"),
         (LINES[:1], "line"),
         ([*LINES[:1], "", ""], "line"),
         (["one", "two", "", "three"], "blank"),
@@ -113,6 +114,61 @@ def test_the_share_of_empty_lines_says_what_a_document_is(tmp_path, lines, kind,
     if kind == "blank":
         wanted = len(re.split(r"\n(?:\s*\n)+", "\n".join(text).strip()))
     assert len(documents(path)) == wanted
+
+
+def with_empty(line, count, empty):
+    """`count` lines with `empty` ones between them, evenly."""
+    lines = [f"{line} {number}" for number in range(count)]
+    return "\n".join("\n".join(map(str, part)) + "\n" for part in np.array_split(lines, empty + 1))
+
+
+@pytest.mark.parametrize(
+    ("line", "count", "empty", "kind", "unsure"),
+    [
+        *(
+            ("The film is good. The plot is new. So is number", *numbers, "line", True)
+            for numbers in ((200, 3), (200, 4), (200, 5), (200, 8), (100, 3), (50, 2), (20, 2), (10, 1), (1000, 12))
+        ),
+        ("电影很好。情节新颖。", 200, 8, "line", True),
+        ("The film is good. The plot is new.", 2000, 10, "line", False),
+        ("The film is good. The plot is new.", 200, 19, "blank", False),
+        ("The film is good. The plot is new.", 1000, 40, "blank", True),
+        ("The film is good, says number", 200, 3, "blank", True),  # documents of 50 lines, a sentence each
+        ("The film is good, says number", 200, 19, "blank", False),
+        ("The film is good, says number", 2000, 10, "line", False),
+        ("word " * 100, 200, 8, "line", True),  # without full stops
+    ],
+)
+def test_whole_documents_are_longer_than_a_sentence(tmp_path, line, count, empty, kind, unsure):
+    (tmp_path / "a.txt").write_text(with_empty(line, count, empty))
+    reading = reading_of(tmp_path / "a.txt")
+    assert (reading.kind, reading.lines, reading.empty, reading.unsure) == (kind, count, empty, unsure)
+    assert ("; unsure; --documents decides" in str(reading)) == unsure
+    assert not reading_of(tmp_path / "a.txt", "line").unsure
+
+
+def test_the_sample_s_documents_end_at_empty_lines():
+    reading = reading_of(ROOT / "samples/corpus.txt")
+    assert (reading.kind, reading.unsure) == ("blank", False)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '[{"text": "One."}, {"text": "Two."}]',
+        '\n [ \n\n {\n"text": "One."},\n{"text": "Two."}\n]\n',
+        '[{"text": "One."},\n{"text": "Two."}]',
+        '[\n {\n "text":\n "One."}, {"text": "Two."}]',
+    ],
+)
+def test_an_array_by_any_name(tmp_path, content):
+    (tmp_path / "a.txt").write_text(content)
+    assert documents(tmp_path / "a.txt") == [["One."], ["Two."]]
+
+
+def test_brackets_in_plain_text(tmp_path):
+    (tmp_path / "a.txt").write_text("[1] A note.\n{x} and [y]\n[\nword\n")
+    assert len(documents(tmp_path / "a.txt")) == 4
 
 
 def test_what_was_read_is_said(tmp_path):
@@ -172,6 +228,13 @@ def test_memory_does_not_grow_with_the_text(tmp_path):
         ("a.json", b'[\n{"text": "good"},\n{"words": "x"}]', r'a\.json, line 3: no object with a "text"'),
         ("a.jsonl", b'{"text": "\\ud83d"}', r'a\.jsonl, line 1: "text" holds half a character'),
         ("wiki_00", b'{"text": "good"}\n{"title": "x"}\n', r'wiki_00, line 2: no object with a "text"'),
+        ("a.txt", b'{"title": "x"}\n{"title": "y"}\n', r'a\.txt, line 1: no object with a "text"'),
+        ("a.txt", b'{\n  "text": "good"\n}\n', r"a\.txt, line 1: not JSON"),
+        *(
+            (name, b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 1234\n", "Git LFS pointer.*1,234")
+            for name in ("a.txt", "a.txt.gz", "a.txt.bz2", "a.jsonl", "wiki_00")
+        ),
+        ("a.txt", b"\n<!DOCTYPE html>\n<html>\n", r"a\.txt: a web page"),
     ],
 )
 def test_damage_is_named(tmp_path, name, content, message):
