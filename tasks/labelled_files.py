@@ -218,13 +218,12 @@ def _classes(path, label, words, known_labels, rows, on_purpose):
     return found
 
 
-def examples(path, rows, task, labelled=True, skip_bad_rows=False, left_out=None):
+def examples(path, rows, task, labelled=True, skip_bad_rows=False):
     """list of Example, in the order of the rows.
 
     Args:
         labelled: rows without a label are left out; False: labels are not read.
-        skip_bad_rows: rows that can't be used are left out too, of those with labels.
-        left_out: a dict that gets NO_LABEL and BAD → how many rows.
+        skip_bad_rows: rows that can't be used are left out too, of those with labels; `rows.left_out` counts both.
 
     Raises:
         InputError: naming file and line.
@@ -257,8 +256,6 @@ def examples(path, rows, task, labelled=True, skip_bad_rows=False, left_out=None
         rows.left_out[NO_LABEL] = rows_without
     if not found:
         raise InputError(f"{path}: no examples in it; {_left_out(rows)}")
-    if left_out is not None:
-        left_out |= rows.left_out
     return found
 
 

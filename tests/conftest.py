@@ -25,6 +25,18 @@ def needs(*modules):
     return pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)}")
 
 
+def needs_onednn():
+    """Skips where Paddle brings no oneDNN that works."""
+    from cpu import onednn
+
+    missing = False
+    try:
+        onednn.load()
+    except OSError:
+        missing = True
+    return pytest.mark.skipif(missing, reason="this Paddle brings no oneDNN")
+
+
 def documents(path):
     """A text file's documents, lists of paragraphs."""
     found = [[]]

@@ -7,22 +7,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, needs_onednn
 
 from cpu import onednn
 from cpu.machine import has_bfloat16
 from cpu.onednn import BFLOAT16, FLOAT32, Matrix
 
-
-def has_library():
-    try:
-        onednn.load()
-    except OSError:
-        return False
-    return True
-
-
-pytestmark = pytest.mark.skipif(not has_library(), reason="this Paddle brings no oneDNN")
+pytestmark = needs_onednn()
 bfloat16_needed = pytest.mark.skipif(not has_bfloat16(), reason="no bfloat16 instructions in this processor")
 TYPES = [FLOAT32, pytest.param(BFLOAT16, marks=bfloat16_needed)]
 

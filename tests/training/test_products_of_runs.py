@@ -1,24 +1,16 @@
 """The library of float32 products belongs to a run: it is kept when the run goes on."""
 
 import pytest
+from conftest import needs_onednn
 from test_run_glue import command, tiny  # noqa: F401  (a fixture)
 
 import run_glue
-from cpu import onednn, products
+from cpu import products
 from files.json_files import read_json
 from training.precision import settle_products
 from training.processes import Processes
 
-
-def has_library():
-    try:
-        onednn.load()
-    except OSError:
-        return False
-    return True
-
-
-pytestmark = pytest.mark.skipif(not has_library(), reason="this Paddle brings no oneDNN")
+pytestmark = needs_onednn()
 
 
 @pytest.fixture

@@ -140,22 +140,21 @@ def kill_twenty_times(script, arguments, length):
 
 @pytest.mark.slow
 def test_twenty_kills_at_random_moments(tiny, tmp_path):  # noqa: F811
-    flags = {**FLAGS, "max_steps": 600, "save_steps": 7}
-    started = time.time()
-    assert run(command(tiny, tmp_path / "whole", **flags)).returncode == 0
-    length = time.time() - started
-    kill_twenty_times("run_glue.py", command(tiny, tmp_path / "parts", **flags), length)
-    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    check_fine_tuning(tiny, tmp_path, kill_twenty_times, max_steps=600, save_steps=7)
 
 
 @pytest.mark.slow
 def test_ten_sigterms_at_random_moments(tiny, tmp_path):  # noqa: F811
     """Saved by steps, by the clock, and by the signal."""
-    flags = {**FLAGS, "max_steps": 800, "save_steps": 100, "logging_steps": 1, "save_minutes": 0.02}
-    started = time.time()
-    assert run(command(tiny, tmp_path / "whole", **flags)).returncode == 0
+    flags = dict(max_steps=800, save_steps=100, logging_steps=1, save_minutes=0.02)
+    check_fine_tuning(tiny, tmp_path, stop_ten_times, **flags)
+
+
+def check_fine_tuning(model, tmp_path, disturb, **flags):
+    flags, started = {**FLAGS, **flags}, time.time()
+    assert run(command(model, tmp_path / "whole", **flags)).returncode == 0
     length = time.time() - started
-    stop_ten_times("run_glue.py", command(tiny, tmp_path / "parts", **flags), length)
+    disturb("run_glue.py", command(model, tmp_path / "parts", **flags), length)
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
