@@ -42,7 +42,7 @@ from layers.functions import (
     multi_label_cross_entropy,
     squared_error,
 )
-from layers.pretrained import ConvBertPretrainedModel, keep_rows
+from layers.pretrained import PretrainedModel, keep_rows
 
 # ----------------------------------------------------------------------------------------------------------- embeddings
 
@@ -67,12 +67,16 @@ class ConvBertEmbeddings(nn.Layer):
         length = (input_ids if inputs_embeds is None else inputs_embeds).shape[1]
         if paddle.in_dynamic_mode() and position_ids is None and length > config.max_position_embeddings:
             raise InputError(f"{length} tokens, but this model has {config.max_position_embeddings} positions")
-        tables = self.word_embeddings, self.position_embeddings, self.token_type_embeddings
+        tables = self.word_embeddings.weight, self.position_embeddings.weight, self.kinds()
         return functions.embeddings(
-            None if inputs_embeds is not None else input_ids, inputs_embeds, position_ids, token_type_ids,
-            *(table.weight for table in tables), self.layer_norm.weight, self.layer_norm.bias, config.pad_token_id,
-            config.layer_norm_eps, config.hidden_dropout_prob, self.training,
+            None if inputs_embeds is not None else input_ids, inputs_embeds, position_ids, token_type_ids, *tables,
+            self.layer_norm.weight, self.layer_norm.bias, config.pad_token_id, config.layer_norm_eps,
+            config.hidden_dropout_prob, self.training,
         )  # fmt: skip
+
+    def kinds(self):
+        """What is added for each token type, [T, embedding_size]."""
+        return self.token_type_embeddings.weight
 
 
 # ---------------------------------------------------------------------------- span-based dynamic convolution, attention
@@ -213,14 +217,17 @@ class MixedAttention(nn.Layer):
 
 
 class ConvBertLayer(nn.Layer):
-    """Mixed attention and feed-forward, each followed by dropout, residual and LayerNorm: [B, L, E] → [B, L, E]."""
+    """Attention and feed-forward, each followed by dropout, residual and LayerNorm: [B, L, E] → [B, L, E].
 
-    def __init__(self, config):
+    attention_class: MixedAttention, or in other architectures one that takes and returns the same.
+    """
+
+    def __init__(self, config, attention_class=MixedAttention):
         super().__init__()
         self.config = config
         hidden, inner = config.hidden_size, config.intermediate_size
         dense = Linear if config.num_groups == 1 else GroupedLinear
-        self.self_attn = MixedAttention(config)
+        self.self_attn = attention_class(config)
         self.norm1 = nn.LayerNorm(hidden, epsilon=config.layer_norm_eps)
         self.linear1 = dense(config, hidden, inner)
         self.linear2 = dense(config, inner, hidden)
@@ -239,9 +246,9 @@ class ConvBertLayer(nn.Layer):
 
 
 class ConvBertEncoder(nn.Layer):
-    def __init__(self, config):
+    def __init__(self, config, attention_class=MixedAttention):
         super().__init__()
-        self.layers = nn.LayerList([ConvBertLayer(config) for _ in range(config.num_hidden_layers)])
+        self.layers = nn.LayerList([ConvBertLayer(config, attention_class) for _ in range(config.num_hidden_layers)])
 
 
 class ConvBertPooler(nn.Layer):
@@ -276,16 +283,22 @@ class QuestionAnsweringOutput(NamedTuple):
     attentions: tuple | None = None
 
 
+class ConvBertPretrainedModel(PretrainedModel):
+    config_class = ConvBertConfig
+
+
 class ConvBertModel(ConvBertPretrainedModel):
     """The encoder without a head."""
 
+    embeddings_class, attention_class = ConvBertEmbeddings, MixedAttention
+
     def __init__(self, config):
         super().__init__(config)
-        self.embeddings = ConvBertEmbeddings(config)
+        self.embeddings = self.embeddings_class(config)
         if config.embedding_size != config.hidden_size:
             self.embeddings_project = Linear(config, config.embedding_size, config.hidden_size)
-        self.encoder = ConvBertEncoder(config)
-        if config.classifier == "pooled_mlp":
+        self.encoder = ConvBertEncoder(config, self.attention_class)
+        if config.has_pooler:
             self.pooler = ConvBertPooler(config)
         self.recompute = False
 
@@ -346,15 +359,18 @@ class ConvBertModel(ConvBertPretrainedModel):
 # ---------------------------------------------------------------------------------------------------------------- heads
 
 
-class _Head(ConvBertPretrainedModel):
-    """A model on top of `self.convbert`. Subclasses say what becomes of the hidden states and of the labels.
+class Head(ConvBertPretrainedModel):
+    """A model on top of an encoder. Subclasses say what becomes of the hidden states and of the labels.
 
     forward returns the logits, or a HeadOutput when labels or extra outputs are asked for.
     """
 
+    encoder_class = ConvBertModel
+    last_start = XavierUniform()  # what the last dense layer's weight starts with
+
     def __init__(self, config):
         super().__init__(config)
-        self.convbert = ConvBertModel(config)
+        setattr(self, config.model_type, self.encoder_class(config))  # the `backbone`
         dropout = config.classifier_dropout
         self.head_dropout = config.hidden_dropout_prob if dropout is None else dropout
 
@@ -363,7 +379,7 @@ class _Head(ConvBertPretrainedModel):
 
     def predict(self, *inputs):
         """ConvBertModel.forward's inputs → logits, (hidden_states, attentions) or () when neither is asked for."""
-        encoded = self.convbert(*inputs)
+        encoded = self.backbone(*inputs)
         if isinstance(encoded, BackboneOutput):
             return self.logits(encoded.last_hidden_state), encoded[1:]
         return self.logits(encoded), ()
@@ -398,16 +414,18 @@ class ConvBertClassificationHead(nn.Layer):
         return self.out_proj(F.dropout(x, self.dropout, training=self.training))
 
 
-class ConvBertForSequenceClassification(_Head):
+class ConvBertForSequenceClassification(Head):
     """Logits [B, num_labels]. Labels: int [B]; float [B] for regression (one label); float [B, num_labels] for
     independent yes/no labels, or for regression where the configuration's `problem_type` says so."""
 
+    classifier_class = ConvBertClassificationHead
+
     def __init__(self, config):
         super().__init__(config)
-        self.classifier = ConvBertClassificationHead(config, self.head_dropout)
+        self.classifier = self.classifier_class(config, self.head_dropout)
 
     def logits(self, hidden):
-        return self.classifier(self.convbert.pool(hidden))
+        return self.classifier(self.backbone.pool(hidden))
 
     def loss(self, logits, labels):
         problem, count = self.config.problem_type, self.config.num_labels
@@ -420,26 +438,29 @@ class ConvBertForSequenceClassification(_Head):
         return super().loss(logits, labels.flatten())
 
 
-class ConvBertForTokenClassification(_Head):
+class ConvBertForTokenClassification(Head):
     """Logits [B, L, num_labels]. Labels: int [B, L]; -100 doesn't count."""
 
     def __init__(self, config):
         super().__init__(config)
-        self.classifier = Linear(config, config.hidden_size, config.num_labels, XavierUniform())
+        self.classifier = Linear(config, config.hidden_size, config.num_labels, self.last_start)
 
     def logits(self, hidden):
         return self.classifier(F.dropout(hidden, self.head_dropout, training=self.training))
 
 
-class ConvBertForMultipleChoice(_Head):
+class ConvBertForMultipleChoice(Head):
     """Inputs [B, C, L]; logits [B, C]. Labels: int [B]."""
 
     def __init__(self, config):
         super().__init__(config)
-        self.classifier = Linear(config, config.hidden_size, 1, XavierUniform())
+        self.classifier = Linear(config, config.hidden_size, 1, self.last_start)
+
+    def pool(self, hidden):
+        return self.backbone.pool(hidden)
 
     def logits(self, hidden):
-        pooled = F.dropout(self.convbert.pool(hidden), self.head_dropout, training=self.training)
+        pooled = F.dropout(self.pool(hidden), self.head_dropout, training=self.training)
         return self.classifier(pooled)  # [B·C, 1]
 
     def forward(self, input_ids=None, token_type_ids=None, position_ids=None, attention_mask=None, inputs_embeds=None,
@@ -452,12 +473,12 @@ class ConvBertForMultipleChoice(_Head):
         return self.output(logits.reshape([-1, choices]), labels, extra)  # logits [B, C]
 
 
-class ConvBertForQuestionAnswering(_Head):
+class ConvBertForQuestionAnswering(Head):
     """Start and end logits, [B, L] each. Positions: int [B]; those outside the text don't count."""
 
     def __init__(self, config):
         super().__init__(config)
-        self.classifier = Linear(config, config.hidden_size, 2, XavierUniform())
+        self.classifier = Linear(config, config.hidden_size, 2, self.last_start)
 
     def logits(self, hidden):
         return self.classifier(hidden)  # [B, L, 2]
@@ -494,10 +515,33 @@ class ConvBertGeneratorPredictions(nn.Layer):
         return functions.layer_norm(self.activation(self.dense(hidden)), norm.weight, norm.bias, norm._epsilon)
 
 
-class ConvBertGenerator(_Head):
-    """Masked language model: logits [B, L, vocab_size] by the word embeddings. Labels: int [B, L], -100 outside
-    the masked positions."""
+class MaskedLanguageModel(Head):
+    """Logits [B, L, vocab_size] by the word embeddings. Labels: int [B, L], -100 outside the masked positions.
 
+    Subclasses have `word_bias` [vocab_size] and say, in `transformed`, what is compared with the words.
+    """
+
+    def transformed(self, hidden):
+        """Any [..., E] → [..., embedding_size]."""
+        raise NotImplementedError
+
+    def logits(self, hidden):
+        """Any [..., E] → [..., vocab_size]."""
+        words = self.get_input_embeddings().weight
+        return paddle.matmul(self.transformed(hidden), words, transpose_y=True) + self.word_bias
+
+    def fill(self, hidden, originals, draws=None):
+        """Fills masked positions with hidden states [N, E]: see functions.language_model."""
+        words = self.get_input_embeddings().weight
+        draws = paddle.rand([hidden.shape[0]]) if draws is None else draws
+        return functions.language_model(self.transformed(hidden), words, self.word_bias, originals, draws)
+
+    def resize_token_embeddings(self, size):
+        super().resize_token_embeddings(size)
+        self.word_bias = keep_rows(self.word_bias, self.create_parameter([size], is_bias=True))
+
+
+class ConvBertGenerator(MaskedLanguageModel):
     checkpoint_part = "generator."
 
     def __init__(self, config):
@@ -505,24 +549,16 @@ class ConvBertGenerator(_Head):
         self.generator_predictions = ConvBertGeneratorPredictions(config)
         self.generator_lm_head_bias = self.create_parameter([config.vocab_size], is_bias=True)
 
-    def logits(self, hidden):
-        """Any [..., E] → [..., vocab_size]."""
-        words = self.get_input_embeddings().weight
-        x = self.generator_predictions(hidden)
-        return paddle.matmul(x, words, transpose_y=True) + self.generator_lm_head_bias
+    def transformed(self, hidden):
+        return self.generator_predictions(hidden)
 
-    def fill(self, hidden, originals, draws=None):
-        """Fills masked positions with hidden states [N, E]: see functions.language_model."""
-        words = self.get_input_embeddings().weight
-        draws = paddle.rand([hidden.shape[0]]) if draws is None else draws
-        return functions.language_model(
-            self.generator_predictions(hidden), words, self.generator_lm_head_bias, originals, draws
-        )
+    @property
+    def word_bias(self):
+        return self.generator_lm_head_bias
 
-    def resize_token_embeddings(self, size):
-        super().resize_token_embeddings(size)
-        bias = self.create_parameter([size], is_bias=True)
-        self.generator_lm_head_bias = keep_rows(self.generator_lm_head_bias, bias)
+    @word_bias.setter
+    def word_bias(self, bias):
+        self.generator_lm_head_bias = bias
 
 
 ConvBertForMaskedLM = ConvBertGenerator
@@ -541,7 +577,7 @@ class ConvBertDiscriminatorPredictions(nn.Layer):
         return self.dense_prediction(self.activation(self.dense(hidden))).squeeze(-1)
 
 
-class ConvBertDiscriminator(_Head):
+class ConvBertDiscriminator(Head):
     """Replaced-token detection: logits [B, L], positive = replaced. Labels: int [B, L]; -100 does not count."""
 
     def __init__(self, config):
@@ -577,6 +613,7 @@ class ConvBertForPretraining(ConvBertPretrainedModel):
     """
 
     checkpoint_part = ""
+    discriminator_class, generator_class = ConvBertDiscriminator, ConvBertGenerator
 
     def __init__(self, config, generator_config, gen_weight=1.0, disc_weight=50.0, parts=None):
         """parts: a discriminator and a generator of these configurations; left out, they start at random."""
@@ -587,21 +624,22 @@ class ConvBertForPretraining(ConvBertPretrainedModel):
                 raise InputError(f"discriminator and generator share embeddings, but {field} is {ours} and {theirs}")
         self.gen_weight, self.disc_weight = gen_weight, disc_weight
         self.discriminator, self.generator = parts or (
-            ConvBertDiscriminator(config), ConvBertGenerator(generator_config)
+            self.discriminator_class(config), self.generator_class(generator_config)
         )  # fmt: skip
-        self.generator.convbert.embeddings = self.discriminator.convbert.embeddings
+        self.generator.backbone.embeddings = self.discriminator.backbone.embeddings
 
     @property
     def backbone(self):
-        return self.discriminator.convbert
+        return self.discriminator.backbone
 
     @classmethod
     def read_configs(cls, source, changes):
+        config_class = cls.config_class
         if not os.path.isdir(source):
-            return ConvBertConfig.from_preset(source), ConvBertConfig.from_preset(f"{source}-generator")
+            return config_class.from_preset(source), config_class.from_preset(f"{source}-generator")
         content = read_json_object(Path(source) / "config.json")  # PaddleNLP makes both parts of one configuration
-        generator = ConvBertConfig.from_dict(content.get("generator_config", content))
-        return ConvBertConfig.from_pretrained(source, **changes), generator
+        generator = config_class.from_dict(content.get("generator_config", content))
+        return config_class.from_pretrained(source, **changes), generator
 
     def config_dict(self):
         return {**super().config_dict(), "generator_config": self.generator.config.to_dict()}
@@ -632,7 +670,7 @@ class ConvBertForPretraining(ConvBertPretrainedModel):
             return self.discriminator(input_ids, *context, inputs_embeds, None, *asked)
         masked = (labels != -100).flatten().nonzero().flatten()  # [N] of B·L
         originals = labels.flatten().gather(masked)
-        hidden = self.generator.convbert(input_ids, *context).flatten(0, 1).gather(masked)  # [N, generator's E]
+        hidden = self.generator.backbone(input_ids, *context).flatten(0, 1).gather(masked)  # [N, generator's E]
         gen_loss, gen_predictions, samples = self.generator.fill(hidden, originals, draws)
         disc_input_ids, original_ids = (
             input_ids.flatten().scatter(masked, words.astype(input_ids.dtype)).reshape(input_ids.shape)

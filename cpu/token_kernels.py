@@ -223,21 +223,71 @@ def join_gradients(projections, span, d_query, d_key, d_value, d_product, real, 
                     total[3, first + d] += row[d]
 
 
-@kernel(F4, F4)
+@kernel(F4, F1, "float32", F4, F4, F4, bfloat16=(F4, F1, "float32", B4, B4, B4))
+def split_three(projections, bias, scale, query, key, value):
+    """From projections [B, L, 3·H, D] without bias [3·H·D] to query (times scale), key, value: [B, H, L, D]."""
+    length, heads, width = projections.shape[1], query.shape[1], projections.shape[3]
+    for n in prange(projections.shape[0] * length):
+        b, position = n // length, n % length
+        for h in range(heads):
+            first = h * width
+            row, result = projections[b, position, h], query[b, h, position]
+            for d in range(width):
+                result[d] = written(result, (row[d] + bias[first + d]) * scale)
+            first += heads * width
+            row, result = projections[b, position, heads + h], key[b, h, position]
+            for d in range(width):
+                result[d] = written(result, row[d] + bias[first + d])
+            first += heads * width
+            row, result = projections[b, position, 2 * heads + h], value[b, h, position]
+            for d in range(width):
+                result[d] = written(result, row[d] + bias[first + d])
+
+
+@kernel(F4, F4, F4, "float32", F4, F2, bfloat16=(F4, F4, F4, "float32", B4, F2))
+def join_three(d_query, d_key, d_value, scale, d_projections, sums):
+    """The backward of split_three; sums [P, 3·H·D] gets partial sums of the gradient of the bias."""
+    heads, length, width = d_query.shape[1:]
+    for part in prange(PARTS):
+        start, stop = part_of(part, d_query.shape[0] * length)
+        total = sums[part]
+        total[:] = np.float32(0.0)
+        for n in range(start, stop):
+            b, position = n // length, n % length
+            for h in range(heads):
+                first = h * width
+                gradient, row = d_query[b, h, position], d_projections[b, position, h]
+                for d in range(width):
+                    dq = gradient[d] * scale
+                    row[d] = written(row, dq)
+                    total[first + d] += dq
+                first += heads * width
+                gradient, row = d_key[b, h, position], d_projections[b, position, heads + h]
+                for d in range(width):
+                    row[d] = written(row, gradient[d])
+                    total[first + d] += gradient[d]
+                first += heads * width
+                gradient, row = d_value[b, h, position], d_projections[b, position, 2 * heads + h]
+                for d in range(width):
+                    row[d] = written(row, gradient[d])
+                    total[first + d] += gradient[d]
+
+
+@kernel(F4, F4, bfloat16=(F4, B4))
 def merge_heads(x, out):
-    """x [B, H, L, D] → the first H of out [B, L, 2·H, D]."""
+    """x [B, H, L, D] → the first H of out [B, L, H or more, D]."""
     heads, length = x.shape[1:3]
     for n in prange(x.shape[0] * length):
         b, position = n // length, n % length
         for h in range(heads):
             source, target = x[b, h, position], out[b, position, h]
             for d in range(source.size):
-                target[d] = source[d]
+                target[d] = written(target, source[d])
 
 
 @kernel(F4, F4, bfloat16=(F4, B4))
 def take_heads(x, out):
-    """The first H of x [B, L, 2·H, D] → out [B, H, L, D]."""
+    """The first H of x [B, L, H or more, D] → out [B, H, L, D]."""
     heads, length = out.shape[1:3]
     for n in prange(x.shape[0] * length):
         b, position = n // length, n % length

@@ -1,10 +1,14 @@
-"""ConvBERT's configuration: the published sizes, what fits together, and config.json."""
+"""What decides a model's shape and arithmetic: what all architectures share, and ConvBERT's, with its published sizes.
+
+The others' configurations are in `family.configurations`.
+"""
 
 import dataclasses
 import json
 import os
 import re
 from pathlib import Path
+from types import MappingProxyType
 
 from files.errors import InputError
 from files.json_files import read_json_object
@@ -13,7 +17,7 @@ ACTIVATIONS = ("gelu", "gelu_new", "relu", "silu")
 MOST_LAYERS, MOST_WEIGHTS = 1000, 10**10  # of any model that can be trained on one machine
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 
-PRESETS = {  # differences from ConvBertConfig's defaults, which are convbert-base's
+PRESETS = {  # ConvBERT's: differences from the defaults, which are convbert-base's
     "convbert-tiny": dict(
         vocab_size=8192, embedding_size=128, hidden_size=192, num_hidden_layers=6, num_attention_heads=4,
         intermediate_size=768,
@@ -35,25 +39,21 @@ PRESETS = {  # differences from ConvBertConfig's defaults, which are convbert-ba
 }  # fmt: skip
 
 
-def model_type_of(content):
-    """The model_type in the content of a config.json; "convbert" where there is none, or it is spelled otherwise."""
-    named = str(content.get("model_type") or "convbert")
+def model_type_of(content, default="convbert"):
+    """The model_type in the content of a config.json; `default` where there is none."""
+    named = str(content.get("model_type") or default)
     return "convbert" if re.sub(r"[\W_]", "", named).lower() == "convbert" else named
 
 
 @dataclasses.dataclass
-class ConvBertConfig:
-    """Everything that decides a model's shape and arithmetic. Raises InputError when the values don't fit together."""
+class EncoderConfig:
+    """What the architectures have in common. Raises InputError when the values don't fit together."""
 
     vocab_size: int = 30522
-    embedding_size: int = 768
     hidden_size: int = 768
     num_hidden_layers: int = 12
-    num_attention_heads: int = 12  # as in BERT; attention keeps one in head_ratio, convolution gets as many
+    num_attention_heads: int = 12
     intermediate_size: int = 3072
-    conv_kernel_size: int = 9  # odd
-    head_ratio: int = 2  # the paper's γ
-    num_groups: int = 1  # of the feed-forward's grouped linear layers
     hidden_act: str = "gelu"
     hidden_dropout_prob: float = 0.1
     attention_probs_dropout_prob: float = 0.1
@@ -67,43 +67,53 @@ class ConvBertConfig:
     label_names: list | None = None  # index → word; None: LABEL_0, LABEL_1, …
     data_columns: dict | None = None  # of the table it was trained on: {"text": [one or two], "label": …}
     problem_type: str | None = None  # of the labels, one of PROBLEM_TYPES; None: told by num_labels and their shape
-    classifier: str = "mlp"  # of sequence classification: mlp (H's), linear (T's), pooled_mlp (P's)
-    mask_conv_padding: bool = False
+
+    # What follows is the same in all models of an architecture, or is a field of its configuration.
+    model_type = ""  # in config.json; also the name of the encoder in a model that has a head
+    title = ""  # in messages
+    presets = MappingProxyType({})  # name → what differs from the defaults
+    counts = ()  # further fields that are whole numbers from 1
+    num_groups = 1  # of the feed-forward's linear layers
+    mask_conv_padding, classifier = False, "mlp"  # see ConvBertConfig
+    has_pooler = False  # dense + tanh on the first token
 
     def __post_init__(self):
-        def require(condition, message):
-            if not condition:
-                raise InputError(f"ConvBERT configuration: {message}")
-
+        heads = self.num_attention_heads
         for field in ("vocab_size", "embedding_size", "hidden_size", "num_attention_heads", "intermediate_size",
-                      "conv_kernel_size", "head_ratio", "num_groups", "max_position_embeddings", "type_vocab_size",
-                      "num_labels"):  # fmt: skip
+                      "max_position_embeddings", "type_vocab_size", "num_labels", *self.counts):  # fmt: skip
             value = getattr(self, field)
-            require(isinstance(value, int) and value >= 1, f"{field} must be a whole number from 1, not {value!r}")
+            self.require(isinstance(value, int) and value >= 1, f"{field} must be a whole number from 1, not {value!r}")
         for field in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"):
             value = getattr(self, field)
-            require(value is None or 0 <= value < 1, f"{field} must lie in [0, 1), not {value!r}")
-        heads, ratio, groups = self.num_attention_heads, self.head_ratio, self.num_groups
-        require(self.num_hidden_layers >= 0, f"num_hidden_layers is {self.num_hidden_layers}")
-        require(self.conv_kernel_size % 2 == 1, f"conv_kernel_size must be odd, not {self.conv_kernel_size}")
-        require(self.hidden_size % heads == 0, f"hidden_size {self.hidden_size} is not a multiple of {heads} heads")
-        require(heads < ratio or heads % ratio == 0, f"{heads} heads are not a multiple of head_ratio {ratio}")
-        for size in (self.hidden_size, self.intermediate_size):
-            require(size % groups == 0, f"size {size} does not divide into num_groups {groups}")
-        require(0 <= self.pad_token_id < self.vocab_size, f"pad_token_id {self.pad_token_id} is not in the vocabulary")
-        require(self.hidden_act in ACTIVATIONS, f"hidden_act {self.hidden_act!r} is none of {', '.join(ACTIVATIONS)}")
-        require(self.classifier in ("mlp", "linear", "pooled_mlp"), f"classifier {self.classifier!r} is unknown")
-        require(self.problem_type in (None, *PROBLEM_TYPES), f"problem_type {self.problem_type!r} is unknown")
+            self.require(value is None or 0 <= value < 1, f"{field} must lie in [0, 1), not {value!r}")
+        hidden, layers, pad = self.hidden_size, self.num_hidden_layers, self.pad_token_id
+        self.require(0 <= layers <= MOST_LAYERS, f"num_hidden_layers is {layers}")
+        self.require(hidden % heads == 0, f"hidden_size {hidden} is not a multiple of {heads} heads")
+        self.require(0 <= pad < self.vocab_size, f"pad_token_id {pad} is not in the vocabulary")
+        known = ", ".join(ACTIVATIONS)
+        self.require(self.hidden_act in ACTIVATIONS, f"hidden_act {self.hidden_act!r} is none of {known}")
+        self.require(self.problem_type in (None, *PROBLEM_TYPES), f"problem_type {self.problem_type!r} is unknown")
         if self.label_names is not None:
             self.label_names = [str(name) for name in self.label_names]
-        require(self.num_hidden_layers <= MOST_LAYERS, f"num_hidden_layers is {self.num_hidden_layers}")
-        require(
+        self.require(
             self.rough_size <= MOST_WEIGHTS,
             f"about {self.rough_size:.0e} weights by vocab_size {self.vocab_size}, hidden_size {self.hidden_size}, …; "
             f"at most {MOST_WEIGHTS:.0e} are possible here",
         )
         names = self.label_names
-        require(not names or len(names) == self.num_labels, f"{self.num_labels} labels but the names {names}")
+        self.require(not names or len(names) == self.num_labels, f"{self.num_labels} labels but the names {names}")
+
+    def require(self, condition, message):
+        if not condition:
+            raise InputError(f"{self.title} configuration: {message}")
+
+    @property
+    def embedding_size(self):
+        return self.hidden_size
+
+    @property
+    def head_size(self):
+        return self.hidden_size // self.num_attention_heads
 
     @property
     def rough_size(self):
@@ -121,28 +131,21 @@ class ConvBertConfig:
                 f"(vocab_size {self.vocab_size}, hidden_size {self.hidden_size}, {self.num_hidden_layers} layers, …)"
             )
 
-    @property
-    def head_size(self):
-        return self.hidden_size // self.num_attention_heads
-
-    @property
-    def heads_of_each_kind(self):
-        return max(1, self.num_attention_heads // self.head_ratio)
-
     @classmethod
     def from_preset(cls, name, **changes):
         """The configuration of a published size or of its generator, e.g. "convbert-small-generator"."""
-        if name not in PRESETS:
-            raise InputError(f"{name}: neither a folder nor a preset; presets are {', '.join(PRESETS)}")
-        return cls(**{**PRESETS[name], **changes})
+        if name not in cls.presets:
+            raise InputError(f"{name}: neither a folder nor a preset; presets are {', '.join(cls.presets)}")
+        return cls(**{**cls.presets[name], **changes})
 
     @classmethod
     def from_dict(cls, content, **changes):
         """From the content of a config.json as we, PaddleNLP or Hugging Face write it; foreign keys are ignored."""
         known = {field.name for field in dataclasses.fields(cls)}
         values = {key: value for key, value in content.items() if key in known}
-        if content.get("pool_act", "tanh") != "tanh":
-            raise InputError(f"config.json: pool_act {content['pool_act']!r}; this project's pooler has tanh")
+        for key, ours in (("pool_act", "tanh"), ("position_embedding_type", "absolute"), ("is_decoder", False)):
+            if content.get(key, ours) != ours:
+                raise InputError(f"config.json: {key} {content[key]!r}; this project's {cls.title} has only {ours!r}")
         if names := label_names(content):
             values["num_labels"] = len(names)
             values["label_names"] = None if names == _default_labels(len(names)) else names
@@ -156,9 +159,59 @@ class ConvBertConfig:
         if not os.path.isdir(source):
             return cls.from_preset(source, **changes)
         content = read_json_object(Path(source) / "config.json")
-        if (model_type := model_type_of(content)) != "convbert":
-            raise InputError(f"{source}/config.json: a {model_type} model, not a ConvBERT")
+        if (model_type := model_type_of(content, cls.model_type)) != cls.model_type:
+            raise InputError(f"{source}/config.json: a {model_type} model, not {_article(cls.title)} {cls.title}")
         return cls.from_dict(content, **changes)
+
+    @classmethod
+    def of_pooler(cls, present):
+        """What fields say that the weights have a pooler, or have none."""
+        return {}
+
+    def to_dict(self):
+        """The content of config.json, with the keys that PaddleNLP and Hugging Face read."""
+        content = dataclasses.asdict(self)
+        names = content.pop("label_names") or _default_labels(self.num_labels)
+        content["id2label"] = {str(index): name for index, name in enumerate(names)}
+        content["label2id"] = {name: index for index, name in enumerate(names)}
+        if self.data_columns is None:
+            del content["data_columns"]
+        return {"model_type": self.model_type, **content}
+
+
+@dataclasses.dataclass
+class ConvBertConfig(EncoderConfig):
+    embedding_size: int = 768
+    conv_kernel_size: int = 9  # odd
+    head_ratio: int = 2  # the paper's γ: attention keeps one of so many of BERT's heads, convolution gets as many
+    num_groups: int = 1  # of the feed-forward's grouped linear layers
+    classifier: str = "mlp"  # of sequence classification: mlp (H's), linear (T's), pooled_mlp (P's)
+    mask_conv_padding: bool = False
+
+    model_type, title, presets = "convbert", "ConvBERT", PRESETS
+    counts = "conv_kernel_size", "head_ratio", "num_groups"
+
+    def __post_init__(self):
+        super().__post_init__()
+        heads, ratio, groups = self.num_attention_heads, self.head_ratio, self.num_groups
+        self.require(self.conv_kernel_size % 2 == 1, f"conv_kernel_size must be odd, not {self.conv_kernel_size}")
+        self.require(heads < ratio or heads % ratio == 0, f"{heads} heads are not a multiple of head_ratio {ratio}")
+        for size in (self.hidden_size, self.intermediate_size):
+            self.require(size % groups == 0, f"size {size} does not divide into num_groups {groups}")
+        kinds = "mlp", "linear", "pooled_mlp"
+        self.require(self.classifier in kinds, f"classifier {self.classifier!r} is unknown")
+
+    @property
+    def heads_of_each_kind(self):
+        return max(1, self.num_attention_heads // self.head_ratio)
+
+    @property
+    def has_pooler(self):
+        return self.classifier == "pooled_mlp"
+
+    @classmethod
+    def of_pooler(cls, present):
+        return {"classifier": "pooled_mlp"} if present else {}
 
     @staticmethod
     def of_weights(weights):
@@ -184,16 +237,6 @@ class ConvBertConfig:
             num_hidden_layers=1 + max(int(name.split(".")[3]) for name in weights if ".encoder.layers." in name),
             num_groups=groups, intermediate_size=inner * groups,
         )  # fmt: skip
-
-    def to_dict(self):
-        """The content of config.json, with the keys that PaddleNLP and Hugging Face read."""
-        content = dataclasses.asdict(self)
-        names = content.pop("label_names") or _default_labels(self.num_labels)
-        content["id2label"] = {str(index): name for index, name in enumerate(names)}
-        content["label2id"] = {name: index for index, name in enumerate(names)}
-        if self.data_columns is None:
-            del content["data_columns"]
-        return {"model_type": "convbert", **content}
 
 
 def label_names(content):
@@ -221,6 +264,10 @@ def label_names(content):
     if len(set(names)) < len(names):
         raise InputError(f"config.json: two labels have the same name ({', '.join(names)[:80]})")
     return names
+
+
+def _article(name):
+    return "an" if name[0] in "AEIO" else "a"
 
 
 def _default_labels(count):

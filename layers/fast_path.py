@@ -50,6 +50,7 @@ def compiled():
         import cpu.language_model
         import cpu.mixed_attention
         import cpu.optimizer
+        import cpu.self_attention
     except (ImportError, RuntimeError, ValueError, OSError) as problem:
         logger.warning("slower: compiled CPU loops can't be used here (%s)", problem)
         return None

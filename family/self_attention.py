@@ -1,0 +1,41 @@
+"""Self-attention with all heads, which the other architectures have in the place of ConvBERT's mixed attention.
+
+Dimension letters: B batch, L length, H heads, D head size, E hidden size (= H·D).
+"""
+
+from paddle import nn
+
+from layers import functions
+from layers.dense import Linear
+from layers.fast_path import compiled, on_fast_path
+from modeling import attention
+
+
+class SelfAttention(nn.Layer):
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        hidden = config.hidden_size
+        self.q_proj = Linear(config, hidden, hidden)
+        self.k_proj = Linear(config, hidden, hidden)
+        self.v_proj = Linear(config, hidden, hidden)
+        self.out_proj = Linear(config, hidden, hidden)
+
+    def forward(self, x, mask, real, norm, return_attentions=False):
+        """The first half of a layer, see modeling.MixedAttention.forward; `real` is for convolutions and not read."""
+        config, heads = self.config, self.config.num_attention_heads
+        parts = self.q_proj, self.k_proj, self.v_proj, self.out_proj, norm
+        weights = [weight for part in parts for weight in (part.weight, part.bias)]
+        rates = config.attention_probs_dropout_prob, config.hidden_dropout_prob
+        if not return_attentions and mask.stop_gradient and on_fast_path(x, mask, *weights):
+            fast = compiled().self_attention.self_attention  # the same, in one forward and one backward
+            return fast(x, mask, weights, heads, config.layer_norm_eps, *rates, self.training), None
+
+        by_head = [0, 0, heads, config.head_size]  # a reshape to [B, L, H, D]
+        query, key, value = (part(x).reshape(by_head) for part in parts[:3])
+        attended, probabilities = attention(query, key, value, mask, rates[0], self.training)
+        x = functions.dropout_add_norm(
+            self.out_proj(attended.flatten(2)), x, norm.weight, norm.bias, config.layer_norm_eps, rates[1],
+            self.training,
+        )  # fmt: skip
+        return x, probabilities if return_attentions else None
