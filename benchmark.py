@@ -1,4 +1,4 @@
-"""Speed and memory of this project's ConvBERT beside Hugging Face's and PaddleNLP's, all in one run.
+"""Speed and memory of this project's models beside Hugging Face's and PaddleNLP's, all in one run.
 
     python benchmark.py --modes infer train
 
@@ -16,16 +16,16 @@ from comparison.peer_process import PEAK_SIZE, PeerProcess
 from comparison.peers import PEERS
 from comparison.speed import speed_table, summarise
 from cpu.machine import has_bfloat16
+from family.configurations import PRESETS
 from files.json_files import write_json
 from flags.command_line import FLAG, ArgumentParser, add_overwrite, at_least, is_picture, require_new, script
-from layers.configuration import PRESETS
 
 EXPORTS = ["ours-paddle", "ours-onnx", "ours-onnx-int8"]  # programs by export.py, which only infer
 SAMPLES = Path(__file__).parent / "samples"
 
 
 def parse_args(argv):
-    parser = ArgumentParser("Measure ConvBERT's speed and memory beside other implementations.")
+    parser = ArgumentParser("Measure a model's speed and memory beside other implementations of it.")
     what = parser.add_argument_group("what to measure")
     published = [name for name in PRESETS if not name.endswith("-generator")]
     what.add_argument("--model", default="convbert-small", choices=published, help="model size")
@@ -56,6 +56,8 @@ def parse_args(argv):
     if args.plot and not is_picture(args.plot):
         parser.error("--plot takes a .png or .svg")
     require_new(args.overwrite, json=args.json, plot=args.plot)
+    if "pretrain" in args.modes and f"{args.model}-generator" not in PRESETS:
+        parser.error(f"--modes pretrain: {args.model} has no generator")
     return args
 
 

@@ -1,8 +1,9 @@
-"""Converts ConvBERT checkpoints between this project (= PaddleNLP), Hugging Face and the TensorFlow original.
+"""Converts checkpoints between this project (= PaddleNLP) and Hugging Face, and ConvBERT's from TensorFlow.
 
     python convert.py --input FOLDER_OR_hf:OWNER/NAME --output FOLDER [--to paddle|hf]
 
-The source's format is recognised by the names of its weights, which `conversion/weight_names.py` lists.
+ConvBERT, BERT, ELECTRA and ERNIE; the source's architecture and format are recognised by its config.json and by the
+names of its weights, which `conversion/weight_names.py` lists.
 """
 
 import runtime  # noqa: F401  (before Paddle)
@@ -23,11 +24,13 @@ logger = logging.getLogger("convbert")
 @script
 def main(argv=None):
     parser = ArgumentParser(
-        "Convert ConvBERT checkpoints between this project (= PaddleNLP), Hugging Face and TensorFlow."
+        "Convert checkpoints of ConvBERT, BERT, ELECTRA and ERNIE between this project (= PaddleNLP) and Hugging Face, "
+        "and ConvBERT's of the TensorFlow original."
     )
     parser.add_argument(
         "--input", required=True,
-        help="checkpoint folder or file, hf:OWNER/NAME or hf:OWNER/NAME@REVISION, or a size such as convbert-small",
+        help="checkpoint folder or file, hf:OWNER/NAME or hf:OWNER/NAME@REVISION, or a published model such as "
+        "convbert-small or bert-base-uncased",
     )  # fmt: skip
     parser.add_argument("--output", required=True, help="new folder for the result")
     parser.add_argument("--to", choices=["paddle", "hf"], default="paddle", help="format of the result")

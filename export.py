@@ -136,9 +136,7 @@ def main(argv=None):
     note |= {"max_seq_length": predictor.max_seq_length, "max_position_embeddings": predictor.positions}
     note["versions"] = versions()
     with atomic_folder(output) as folder:
-        model.save_pretrained(str(folder))  # for the configuration and the labels
-        for weights in ("model.safetensors", "model_state.pdparams"):
-            (folder / weights).unlink(missing_ok=True)
+        write_json(folder / "config.json", model.config_dict())
         predictor.tokenizer.model_max_length = predictor.max_seq_length
         predictor.tokenizer.save_pretrained(folder)
         if args.format == "onnx":

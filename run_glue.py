@@ -22,16 +22,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from files.errors import InputError
+from files.json_files import read_json_object
 from flags.command_line import FLAG, ArgumentParser, script
 from flags.computing import add_length
 from flags.training import add_fine_tuning, add_model, add_output, add_training
 from tasks.classifiers import (
     MODEL_TYPES,
     EncodedTexts,
-    enable_recompute,
     load_classifier,
     load_tokenizer,
     require_one_answer,
+    require_type,
     stored_labels,
 )
 from tasks.glue import DIAGNOSTIC, TASKS, Example, find_task, has_split, read_examples
@@ -136,6 +137,13 @@ def say_order(args, source, task):
         print(f"warning: {args.model_name_or_path} does not name its labels; assumed order: {order}", file=sys.stderr)
 
 
+def say_if_paddlenlp_s(last):
+    """For a run that an older version began."""
+    if "paddlenlp_version" in read_json_object(last / "config.json"):
+        words = "goes on with this project's model, whose dropout is another: not bit for bit the same run"
+        print(f"warning: {last}: of a version that trained PaddleNLP's model; {words}", file=sys.stderr)
+
+
 def test_files(args, task, read, quiet):
     """The test files that there are: list of (name for the predictions, task, examples). Warns of missing ones."""
     if not args.task_name:
@@ -187,7 +195,8 @@ class Run(NamedTuple):
         return EncodedTexts(self.tokenizer, examples, self.args.max_seq_length)
 
     def save_model(self, folder):
-        self.model.save_pretrained(str(folder))
+        self.model.save_pretrained(folder)
+        (folder / "model_state.pdparams").unlink(missing_ok=True)  # of a run that PaddleNLP's model began
         self.tokenizer.save_pretrained(folder)
 
 
@@ -307,9 +316,10 @@ def run_all(args, processes):
     from training.settings import examples_fact, require_same_settings, settings_of
     from training.start import open_output, require_positions, write_results
 
-    precision = choose_precision(args.amp, args.amp_dtype, args.device, args.model_type)
-    source = args.init_from or args.model_name_or_path
-    source = resolve(source) if args.model_type == "convbert" and not args.from_scratch else fetched(source)
+    precision = choose_precision(args.amp, args.amp_dtype, args.device)
+    source = fetched(args.init_from or args.model_name_or_path)
+    require_type(args.model_type, source)
+    source = source if args.from_scratch else resolve(source, args.model_type)
     require_one_answer(source, args.do_train)
     task, read, own = find_data(args, source, quiet=not processes.writes)
     examples = {split: read(split) for split in (*["train"] * args.do_train, *task.dev_splits)}
@@ -335,6 +345,8 @@ def run_all(args, processes):
         )
         if last:
             require_same_settings(last, begun)
+            if processes.writes:
+                say_if_paddlenlp_s(last)
     model = load_classifier(args.model_type, source, task, tokenizer, start, **settings)
     if not args.do_train and processes.writes:
         say_order(args, source, task)
@@ -346,7 +358,7 @@ def run_all(args, processes):
         tokenizer.model_max_length = args.max_seq_length
         model.config.data_columns = {"text": list(task.texts), "label": task.label}
     if args.recompute:
-        enable_recompute(model)
+        model.enable_recompute()
     run = Run(args, task, model, tokenizer, output, precision, processes)
 
     dev = [DevSplit(split, examples[split], run.encoded(examples[split])) for split in task.dev_splits]

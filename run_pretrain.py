@@ -1,4 +1,4 @@
-"""Pre-trains ConvBERT on raw text: replaced-token detection as in ELECTRA, or masked words alone.
+"""Pre-trains a model on raw text: ConvBERT or ELECTRA to detect replaced tokens, any to fill masked words alone.
 
     python run_pretrain.py --input_dir TEXTS --model_name_or_path convbert-small --output_dir output/pretraining
 
@@ -20,26 +20,31 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from family.architectures import MODEL_TYPES, config_class
+from family.configurations import PRESETS
 from files.errors import InputError
 from flags.command_line import FLAG, ArgumentParser, at_least, from_zero, script, within
 from flags.computing import add_length
 from flags.training import add_model, add_output, add_training
-from layers.configuration import PRESETS, ConvBertConfig
 from text.corpus import DOCUMENTS, find_files
 
 LONGEST_WARMUP = 10_000  # steps, when --warmup_steps is left out
-RATES = {"convbert-tiny": 1e-3, "convbert-small": 3e-4, "convbert-medium-small": 5e-4, "convbert-base": 2e-4}
-BATCHES = {"convbert-tiny": 32, "convbert-small": 128, "convbert-medium-small": 128, "convbert-base": 256}
+SETTINGS = {  # of a size: learning rate, examples of a step
+    "convbert-tiny": (1e-3, 32), "convbert-small": (3e-4, 128), "convbert-medium-small": (5e-4, 128),
+    "convbert-base": (2e-4, 256), "electra-small": (5e-4, 128), "electra-base": (2e-4, 256),
+}  # fmt: skip
+BERT_SETTINGS = 1e-4, 256  # and so of all others
+WORDS_ALONE = ("bert", "ernie")  # have no discriminator
 EVALUATED = 2048  # held-out examples that an evaluation looks at, at most
 AT_A_TIME = 32  # of them; the same in every run, for their masks depend on it
 
 
 def make_parser():
-    parser = ArgumentParser("Pre-train ConvBERT on raw text.")
+    parser = ArgumentParser("Pre-train a model on raw text.")
     names = "a size, which starts at random, or a checkpoint folder or hf:OWNER/NAME to go on from"
     padding = "convolutions do not see padding"
     model = add_model(
-        parser, ["convbert"], model_name_or_path=dict(help=names), mask_conv_padding=dict(help=padding)
+        parser, MODEL_TYPES, model_name_or_path=dict(help=names), mask_conv_padding=dict(help=padding)
     )  # fmt: skip
     model.add_argument(
         "--init_from_ckpt", action=FLAG, default=True, help="take a folder's weights; without, its sizes"
@@ -92,6 +97,10 @@ def parse_args(argv):
     args = parser.parse_args(argv)
     if not args.input_dir:
         parser.error("--input_dir: give text files, or folders of them")
+    if args.model_type in WORDS_ALONE and not args.mlm_only:
+        parser.error(f"--model_type {args.model_type} has no discriminator; add --mlm_only")
+    if args.mask_conv_padding is not None and args.model_type != "convbert":
+        parser.error(f"--mask_conv_padding is for convolutions; --model_type {args.model_type} has none")
     return args
 
 
@@ -99,7 +108,7 @@ def choose_tokenizer(args, source):
     from tasks.classifiers import load_tokenizer
 
     switches = args.do_lower_case, args.strip_accents, args.tokenize_chinese_chars
-    return load_tokenizer("convbert", source, args.vocab_file, *switches)
+    return load_tokenizer(args.model_type, source, args.vocab_file, *switches)
 
 
 # ----------------------------------------------------------------------------------------------------------- training
@@ -229,13 +238,14 @@ def choose_rates(args, source):
 
     if args.learning_rate is not None and args.train_batch_size is not None:
         return None
-    name, same = size_of(ConvBertConfig.from_pretrained(source))
+    name, same = size_of(config_class(args.model_type).from_pretrained(source))
+    rate, batch = SETTINGS.get(name, BERT_SETTINGS)
     chosen = []
     if args.learning_rate is None:
-        args.learning_rate = RATES[name]
+        args.learning_rate = rate
         chosen.append(f"--learning_rate {args.learning_rate:g}")
     if args.train_batch_size is None:
-        args.train_batch_size = BATCHES[name]
+        args.train_batch_size = batch
         chosen.append(f"--train_batch_size {args.train_batch_size}")
     return f"{' '.join(chosen)}: {name}'s" + ("" if same else f", the nearest in width to {args.model_name_or_path}")
 
@@ -267,7 +277,7 @@ def load_model(args, source, last, tokenizer):
     from training.start import require_positions
 
     goes_on = last or (args.init_from_ckpt and Path(source).is_dir())
-    choices = args.mlm_only, args.generator_size, args.mask_conv_padding
+    choices = args.mlm_only, args.generator_size, args.mask_conv_padding, args.model_type
     model = build_model(str(last or source), tokenizer, goes_on, *choices)
     require_positions(model, source, args.max_seq_length)
     if args.recompute:
@@ -281,14 +291,16 @@ def run_all(args, processes):
     from conversion.sources import fetched, resolve
     from pretraining.objective import Objective
     from pretraining.token_store import clear_killed, facts_of
+    from tasks.classifiers import require_type
     from training.precision import choose_precision
     from training.settings import files_fact, require_same_settings, settings_of
     from training.start import open_output, write_results
 
     precision = choose_precision(args.amp, args.amp_dtype, args.device)
-    source = args.model_name_or_path
-    is_size = source in PRESETS and not Path(source).is_dir()
-    source = resolve(source) if args.init_from_ckpt and not is_size else fetched(source)
+    source = fetched(args.model_name_or_path)
+    require_type(args.model_type, source)
+    if args.init_from_ckpt and (source not in PRESETS or Path(source).is_dir()):
+        source = resolve(source, args.model_type)
     chosen = choose_rates(args, source)
     store = Path(args.data_store or Path(args.output_dir) / "data")
     if store.resolve() == Path(args.output_dir).resolve():

@@ -164,7 +164,7 @@ def make_app(predictor):
 
     @app.post("/explain", response_class=Response, responses={200: {"content": {"image/png": {}}}})
     def explain_one(one: OneText):
-        """A PNG: attention maps and convolution kernels of a layer, and the answer."""
+        """A PNG: what the heads of a layer do with the text, and the answer."""
         with lock, _bad_input(HTTPException):
             found = explain(predictor, one.text, one.text_pair, one.layer)
         picture = io.BytesIO()

@@ -13,6 +13,9 @@ import tempfile
 
 import numpy as np
 
+from family.architectures import ARCHITECTURES
+from family.configurations import preset
+
 LEARNING_RATE, WEIGHT_DECAY = 1e-4, 0.01
 
 
@@ -34,6 +37,14 @@ def masked_batch(config, batch_size, length):
     return np.where(places, MASK_ID, ids), np.where(places, ids, -100)
 
 
+def own_classifier(name):
+    """This project's classifier of a published size, with random weights."""
+    from family.architectures import model_class
+
+    config = preset(name)
+    return model_class(config.model_type, "ForSequenceClassification")(config)
+
+
 class OurPeer:
     """This project, as run_glue.py uses it."""
 
@@ -42,12 +53,11 @@ class OurPeer:
     def __init__(self, model, batch_size, length):
         import paddle
 
-        from modeling import ConvBertConfig, ConvBertForSequenceClassification
         from training.optimizer import adamw
 
         paddle.seed(0)
         self.name = model
-        self.model = ConvBertForSequenceClassification(ConvBertConfig.from_preset(model))
+        self.model = own_classifier(model)
         self.optimizer = adamw(self.model, LEARNING_RATE, WEIGHT_DECAY, 1e-6)
         self.batch_size, self.length = batch_size, length
         self.batch = [paddle.to_tensor(array) for array in random_batch(self.model.config, batch_size, length)]
@@ -80,11 +90,11 @@ class OurPeer:
         """Model, optimizer, and a batch of masked ids and labels."""
         import paddle
 
-        from modeling import ConvBertConfig, ConvBertForPretraining
+        from family.architectures import model_class
         from training.optimizer import adamw
 
-        configs = [ConvBertConfig.from_preset(name) for name in (self.name, f"{self.name}-generator")]
-        model = ConvBertForPretraining(*configs)
+        configs = [preset(name) for name in (self.name, f"{self.name}-generator")]
+        model = model_class(configs[0].model_type, "ForPretraining")(*configs)
         batch = masked_batch(configs[0], self.batch_size, self.length)
         return model, adamw(model, LEARNING_RATE, WEIGHT_DECAY, 1e-6, 1.0), *map(paddle.to_tensor, batch)
 
@@ -151,15 +161,13 @@ class OnnxRuntimePeer:
     def __init__(self, model, batch_size, length):
         import paddle
 
-        from modeling import ConvBertConfig, ConvBertForSequenceClassification
         from tasks import programs
 
         if self.form == "onnx":
             import onnxruntime  # noqa: F401  (missing ones are named before the work begins)
             import paddle2onnx  # noqa: F401
         paddle.seed(0)
-        config = ConvBertConfig.from_preset(model)
-        dynamic = ConvBertForSequenceClassification(config)
+        dynamic = own_classifier(model)
         dynamic.eval()
         with tempfile.TemporaryDirectory() as folder:
             save, engine = programs.save_program, programs.PaddleInference
@@ -169,7 +177,7 @@ class OnnxRuntimePeer:
             if self.int8:
                 programs.quantise(folder)
             self.engine = engine(folder)
-        ids, _ = random_batch(config, batch_size, length)
+        ids, _ = random_batch(dynamic.config, batch_size, length)
         arrays = ids, np.zeros_like(ids), np.ones_like(ids)
         self.batch = dict(zip(programs.INPUTS, arrays, strict=True))
 
@@ -201,12 +209,11 @@ class HuggingFacePeer:
         import torch
         import transformers
 
-        from layers.configuration import ConvBertConfig
-
         torch.manual_seed(0)
-        self.name = model
-        config = transformers.ConvBertConfig(**ConvBertConfig.from_preset(model).to_dict())
-        self.model = self.prepared(transformers.ConvBertForSequenceClassification(config))
+        self.name, own = model, preset(model)
+        prefix = ARCHITECTURES[own.model_type].prefix
+        config = getattr(transformers, f"{prefix}Config")(**own.to_dict())
+        self.model = self.prepared(getattr(transformers, f"{prefix}ForSequenceClassification")(config))
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True
         )
@@ -246,14 +253,14 @@ class HuggingFacePeer:
 
         from comparison import hugging_face_reference
         from comparison.hugging_face_pretraining import HuggingFacePretraining, nearest_generator
-        from layers.configuration import ConvBertConfig
 
-        config, generator = (ConvBertConfig.from_preset(name) for name in (self.name, f"{self.name}-generator"))
-        parts = ("ConvBertGenerator", nearest_generator(generator)), ("ConvBertDiscriminator", config)
+        config, generator = (preset(name) for name in (self.name, f"{self.name}-generator"))
+        prefix = ARCHITECTURES[config.model_type].prefix
+        parts = (f"{prefix}Generator", nearest_generator(generator)), (f"{prefix}Discriminator", config)
         objective = HuggingFacePretraining(*(hugging_face_reference.HuggingFace.random(*part) for part in parts))
         optimizer = torch.optim.AdamW(objective.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
-        objective.generator.convbert = self.prepared(objective.generator.convbert)
-        objective.discriminator = self.prepared(objective.discriminator)
+        objective.gen_encoder = self.prepared(objective.gen_encoder)
+        objective.disc_encoder = self.prepared(objective.disc_encoder)
         batch = masked_batch(config, self.batch_size, self.length)
         return objective, optimizer, *map(torch.from_numpy, batch)
 
@@ -273,7 +280,7 @@ class HuggingFacePeer:
         import torch
         import transformers
 
-        tokenizer = transformers.ConvBertTokenizerFast(vocab_file)
+        tokenizer = transformers.BertTokenizerFast(vocab_file)
         encoded = tokenizer(texts, truncation=True, max_length=128)
         order = np.random.default_rng(0).permutation(len(texts))
         for indices in np.split(order, range(self.batch_size, len(order), self.batch_size)):
@@ -308,22 +315,22 @@ class HuggingFaceBfloat16Peer(HuggingFacePeer):
 
 
 class PaddleNLPPeer:
-    """PaddleNLP's ConvBERT, in a process that sets nothing up."""
+    """PaddleNLP's model, in a process that sets nothing up."""
 
     precision = "float32"
 
     def __init__(self, model, batch_size, length):
-        from paddlenlp.transformers import ConvBertConfig, ConvBertForSequenceClassification
-
-        from layers import configuration
+        from paddlenlp import transformers
 
         import paddle  # isort: skip
 
         paddle.seed(0)
         paddle.set_device("cpu")
-        settings = configuration.ConvBertConfig.from_preset(model).to_dict()
-        config = ConvBertConfig(**{k: v for k, v in settings.items() if k not in ("model_type", "classifier")})
-        self.model = ConvBertForSequenceClassification(config)
+        own = preset(model)
+        settings = {name: value for name, value in own.to_dict().items() if name not in ("model_type", "classifier")}
+        prefix = ARCHITECTURES[own.model_type].prefix
+        config = getattr(transformers, f"{prefix}Config")(**settings)
+        self.model = getattr(transformers, f"{prefix}ForSequenceClassification")(config)
         self.optimizer = paddle.optimizer.AdamW(
             LEARNING_RATE, parameters=self.model.parameters(), weight_decay=WEIGHT_DECAY
         )
@@ -348,7 +355,7 @@ class PaddleNLPPeer:
 
 
 class PaddleNLPTunedPeer(PaddleNLPPeer):
-    """PaddleNLP's ConvBERT in a process that this project's runtime.py has set up."""
+    """PaddleNLP's model in a process that this project's runtime.py has set up."""
 
 
 PEERS = {

@@ -6,8 +6,8 @@ import numpy as np
 
 from comparison.peers import MASKED_SHARE
 from cpu.machine import processor_name
+from family.configurations import preset
 from files.pictures import OTHERS, OURS, panels, write_picture
-from layers.configuration import ConvBertConfig
 from pretraining.masking import most_masked
 
 SST2_SENTENCES = 67_349  # in its training set
@@ -29,11 +29,14 @@ def pretraining_flops(config, generator_config, batch_size, length):
 
 def encoder_flops(config, batch_size, length):
     rows, hidden, inner = batch_size * length, config.hidden_size, config.intermediate_size
-    width = config.heads_of_each_kind * config.head_size
-    layer = hidden * 4 * width  # query, key, value, convolution value
-    layer += hidden * width  # pointwise convolution
-    layer += width * config.heads_of_each_kind * config.conv_kernel_size  # kernels
-    layer += 2 * width * hidden  # output
+    convolves = config.model_type == "convbert"
+    width = config.heads_of_each_kind * config.head_size if convolves else hidden
+    layer = hidden * 3 * width  # query, key, value
+    if convolves:
+        layer += hidden * 2 * width  # convolution value, pointwise convolution
+        layer += width * config.heads_of_each_kind * config.conv_kernel_size  # kernels
+        layer += width * hidden  # the convolution's half of the output
+    layer += width * hidden  # output
     layer += 2 * hidden * inner // config.num_groups  # feed-forward
     layer += 2 * length * width  # scores, context
     project = config.embedding_size * hidden if config.embedding_size != hidden else 0
@@ -42,14 +45,14 @@ def encoder_flops(config, batch_size, length):
 
 def summarise(args, peers, seconds, memory, peaks):
     """The content of --json."""
-    config = ConvBertConfig.from_preset(args.model)
+    config = preset(args.model)
     shape = args.batch_size, args.seq_length
     flops = {"infer": matrix_flops(config, *shape), "train": 3 * matrix_flops(config, *shape)}
     notes = []
     if "pretrain" in args.modes:
         from comparison.hugging_face_pretraining import nearest_generator
 
-        generator = ConvBertConfig.from_preset(f"{args.model}-generator")
+        generator = preset(f"{args.model}-generator")
         flops["pretrain"] = 3 * pretraining_flops(config, generator, *shape)
         nearest = nearest_generator(generator)
         if nearest != generator:
@@ -77,13 +80,17 @@ def summarise(args, peers, seconds, memory, peaks):
 
     machine = {"processor": processor_name(), "cores": runtime.cores(), "rounds": args.rounds}
     ratios = dict(ratios=ratios_to("ours"), ratios_bf16=ratios_to("ours-bf16"))
-    return dict(machine=machine, peak_gflops=peaks, runs=runs, notes=notes, **ratios)
+    tokens = args.batch_size * args.seq_length
+    per_token = {mode: operations / tokens for mode, operations in flops.items() if mode in args.modes}
+    return dict(machine=machine, peak_gflops=peaks, flops_per_token=per_token, runs=runs, notes=notes, **ratios)
 
 
 def speed_table(figures):
     """The figures as Markdown."""
     peaks = ", ".join(f"{value:.0f} GFLOP/s {key}" for key, value in figures["peak_gflops"].items())
     lines = [f"{figures['machine']['processor']}, {figures['machine']['cores']} cores; matrix products: {peaks}"]
+    operations = [f"{mode} {flops / 1e6:.1f} million" for mode, flops in figures["flops_per_token"].items()]
+    lines += ["operations of all products, a token: " + ", ".join(operations)] * bool(operations)
     for mode, ratios in figures["ratios"].items():
         runs = [run for run in figures["runs"] if run["mode"] == mode]
         shape = f"{runs[0]['batch']} × {runs[0]['seq']}" if mode != "glue" else f"batch {runs[0]['batch']}"

@@ -2,15 +2,20 @@
 
 One row per weight: our name (= PaddleNLP's) → Hugging Face's, TensorFlow's, and how the array is laid out. Every name
 of a checkpoint is in the table or in one of the sets of names that are dropped on purpose; any other is an error.
+The architectures share the rows that are the same; only ConvBERT has TensorFlow's names.
 """
 
+import logging
 import re
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
+from family.architectures import ARCHITECTURES
 from files.errors import InputError
+
+logger = logging.getLogger("convbert")
 
 
 class Layout(NamedTuple):
@@ -34,7 +39,7 @@ COLUMN = Layout(np.ravel, lambda bias: bias[:, np.newaxis], _same)  # [out, 1] i
 DEPTHWISE = Layout(_same, _same, lambda kernel: kernel.transpose(1, 2, 0))  # [K, E, 1] in TensorFlow → [E, 1, K]
 POINTWISE = Layout(_same, _same, lambda kernel: kernel.transpose(2, 1, 0))  # [1, E, out] in TensorFlow → [out, E, 1]
 
-ENCODER = {
+EMBEDDINGS = {
     "embeddings.word_embeddings.weight": ("embeddings.word_embeddings.weight", "embeddings/word_embeddings", SAME),
     "embeddings.position_embeddings.weight": (
         "embeddings.position_embeddings.weight", "embeddings/position_embeddings", SAME,
@@ -44,9 +49,26 @@ ENCODER = {
     ),
     "embeddings.layer_norm.weight": ("embeddings.LayerNorm.weight", "embeddings/LayerNorm/gamma", SAME),
     "embeddings.layer_norm.bias": ("embeddings.LayerNorm.bias", "embeddings/LayerNorm/beta", SAME),
+}  # fmt: skip
+
+PROJECTION = {  # of the embeddings, where they are smaller than the hidden states
     "embeddings_project.weight": ("embeddings_project.weight", "embeddings_project/kernel", DENSE),
     "embeddings_project.bias": ("embeddings_project.bias", "embeddings_project/bias", SAME),
-}  # fmt: skip
+}
+
+TASKS = {"embeddings.task_type_embeddings.weight": ("embeddings.task_type_embeddings.weight", None, SAME)}
+
+POOLER = {
+    "pooler.dense.weight": ("pooler.dense.weight", None, DENSE),
+    "pooler.dense.bias": ("pooler.dense.bias", None, SAME),
+}
+
+ENCODERS = {
+    "convbert": EMBEDDINGS | PROJECTION,
+    "bert": EMBEDDINGS | POOLER,
+    "electra": EMBEDDINGS | PROJECTION,
+    "ernie": EMBEDDINGS | TASKS | POOLER,
+}
 
 LAYER = {  # after "encoder.layers.N.", "encoder.layer.N." and "encoder/layer_N/"
     "self_attn.q_proj.weight": ("attention.self.query.weight", "attention/self/query/kernel", DENSE),
@@ -55,6 +77,19 @@ LAYER = {  # after "encoder.layers.N.", "encoder.layer.N." and "encoder/layer_N/
     "self_attn.k_proj.bias": ("attention.self.key.bias", "attention/self/key/bias", SAME),
     "self_attn.v_proj.weight": ("attention.self.value.weight", "attention/self/value/kernel", DENSE),
     "self_attn.v_proj.bias": ("attention.self.value.bias", "attention/self/value/bias", SAME),
+    "self_attn.out_proj.weight": ("attention.output.dense.weight", "attention/output/dense/kernel", DENSE),
+    "self_attn.out_proj.bias": ("attention.output.dense.bias", "attention/output/dense/bias", SAME),
+    "norm1.weight": ("attention.output.LayerNorm.weight", "attention/output/LayerNorm/gamma", SAME),
+    "norm1.bias": ("attention.output.LayerNorm.bias", "attention/output/LayerNorm/beta", SAME),
+    "linear1.weight": ("intermediate.dense.weight", "intermediate/dense/kernel", DENSE),
+    "linear1.bias": ("intermediate.dense.bias", "intermediate/dense/bias", SAME),
+    "linear2.weight": ("output.dense.weight", "output/dense/kernel", DENSE),
+    "linear2.bias": ("output.dense.bias", "output/dense/bias", SAME),
+    "norm2.weight": ("output.LayerNorm.weight", "output/LayerNorm/gamma", SAME),
+    "norm2.bias": ("output.LayerNorm.bias", "output/LayerNorm/beta", SAME),
+}  # fmt: skip
+
+MIXED = {  # what a layer of ConvBERT has besides
     "self_attn.key_conv_attn_layer.depthwise.weight": (
         "attention.self.key_conv_attn_layer.depthwise.weight", "attention/self/conv_attn_key/depthwise_kernel",
         DEPTHWISE,
@@ -78,17 +113,23 @@ LAYER = {  # after "encoder.layers.N.", "encoder.layer.N." and "encoder/layer_N/
     "self_attn.conv_out_layer.bias": (
         "attention.self.conv_out_layer.bias", "attention/self/conv_attn_point/bias", SAME,
     ),
-    "self_attn.out_proj.weight": ("attention.output.dense.weight", "attention/output/dense/kernel", DENSE),
-    "self_attn.out_proj.bias": ("attention.output.dense.bias", "attention/output/dense/bias", SAME),
-    "norm1.weight": ("attention.output.LayerNorm.weight", "attention/output/LayerNorm/gamma", SAME),
-    "norm1.bias": ("attention.output.LayerNorm.bias", "attention/output/LayerNorm/beta", SAME),
-    "linear1.weight": ("intermediate.dense.weight", "intermediate/dense/kernel", DENSE),
-    "linear1.bias": ("intermediate.dense.bias", "intermediate/dense/bias", SAME),
-    "linear2.weight": ("output.dense.weight", "output/dense/kernel", DENSE),
-    "linear2.bias": ("output.dense.bias", "output/dense/bias", SAME),
-    "norm2.weight": ("output.LayerNorm.weight", "output/LayerNorm/gamma", SAME),
-    "norm2.bias": ("output.LayerNorm.bias", "output/LayerNorm/beta", SAME),
 }  # fmt: skip
+
+CLASSIFIER = {
+    "classifier.weight": ("classifier.weight", None, DENSE),
+    "classifier.bias": ("classifier.bias", None, SAME),
+}
+ANSWERS = {
+    "classifier.weight": ("qa_outputs.weight", None, DENSE),
+    "classifier.bias": ("qa_outputs.bias", None, SAME),
+}
+WORDS = {  # BERT's and ERNIE's masked language model
+    "cls.predictions.transform.weight": ("cls.predictions.transform.dense.weight", None, DENSE),
+    "cls.predictions.transform.bias": ("cls.predictions.transform.dense.bias", None, SAME),
+    "cls.predictions.layer_norm.weight": ("cls.predictions.transform.LayerNorm.weight", None, SAME),
+    "cls.predictions.layer_norm.bias": ("cls.predictions.transform.LayerNorm.bias", None, SAME),
+    "cls.predictions.decoder_bias": ("cls.predictions.bias", None, SAME),
+}
 
 HEADS = {  # our class → its head; None: that library's head has no such weight
     "ConvBertModel": {},
@@ -102,14 +143,8 @@ HEADS = {  # our class → its head; None: that library's head has no such weigh
         "classifier.weight": ("classifier.weight", "task_specific/dense/kernel", DENSE),
         "classifier.bias": ("classifier.bias", "task_specific/dense/bias", SAME),
     },
-    "ConvBertForMultipleChoice": {
-        "classifier.weight": ("classifier.weight", None, DENSE),
-        "classifier.bias": ("classifier.bias", None, SAME),
-    },
-    "ConvBertForQuestionAnswering": {
-        "classifier.weight": ("qa_outputs.weight", None, DENSE),
-        "classifier.bias": ("qa_outputs.bias", None, SAME),
-    },
+    "ConvBertForMultipleChoice": CLASSIFIER,
+    "ConvBertForQuestionAnswering": ANSWERS,
     "ConvBertGenerator": {
         "generator_predictions.dense.weight": (
             "generator_predictions.dense.weight", "generator_predictions/dense/kernel", DENSE,
@@ -141,77 +176,148 @@ HEADS = {  # our class → its head; None: that library's head has no such weigh
     },
 }  # fmt: skip
 
-SIGNS = {  # a name that tells the class; where several classes share it, config.json decides, else it is the first
-    "classifier.out_proj.weight": ("ConvBertForSequenceClassification",),
+BERT_HEADS = {  # ERNIE's too
+    "Model": {},
+    "ForSequenceClassification": CLASSIFIER,
+    "ForTokenClassification": CLASSIFIER,
+    "ForMultipleChoice": CLASSIFIER,
+    "ForQuestionAnswering": ANSWERS,
+    "ForMaskedLM": WORDS,
+}
+HEADS |= {prefix + kind: head for prefix in ("Bert", "Ernie") for kind, head in BERT_HEADS.items()}
+HEADS |= {
+    "ElectraModel": {},
+    "ElectraForSequenceClassification": HEADS["ConvBertForSequenceClassification"],
+    "ElectraForTokenClassification": CLASSIFIER,
+    "ElectraForMultipleChoice": {
+        "sequence_summary.dense.weight": ("sequence_summary.summary.weight", None, DENSE),
+        "sequence_summary.dense.bias": ("sequence_summary.summary.bias", None, SAME),
+        **CLASSIFIER,
+    },
+    "ElectraForQuestionAnswering": ANSWERS,
+    "ElectraGenerator": HEADS["ConvBertGenerator"],
+    "ElectraDiscriminator": HEADS["ConvBertDiscriminator"],
+}
+
+SIGNS = {  # a name that tells the head; where several share it, config.json decides, else it is the first there is
+    "classifier.out_proj.weight": ("ForSequenceClassification",),
+    "sequence_summary.summary.weight": ("ForMultipleChoice",),
+    "sequence_summary.dense.weight": ("ForMultipleChoice",),
     "classifier.weight": (
-        "ConvBertForTokenClassification", "ConvBertForMultipleChoice", "ConvBertForQuestionAnswering",
+        "ForSequenceClassification", "ForTokenClassification", "ForMultipleChoice", "ForQuestionAnswering",
     ),
-    "qa_outputs.weight": ("ConvBertForQuestionAnswering",),
-    "generator_predictions.dense.weight": ("ConvBertGenerator",),
-    "discriminator_predictions.dense.weight": ("ConvBertDiscriminator",),
+    "qa_outputs.weight": ("ForQuestionAnswering",),
+    "generator_predictions.dense.weight": ("Generator",),
+    "discriminator_predictions.dense.weight": ("Discriminator",),
+    "cls.predictions.transform.dense.weight": ("ForMaskedLM",),
+    "cls.predictions.transform.weight": ("ForMaskedLM",),
 }  # fmt: skip
 
-BARE = ("ConvBertModel", "ConvBertDiscriminator")  # in Hugging Face's files their encoder has no "convbert."
+BARE = ("ConvBertDiscriminator", *(f"{prefix}Model" for _, prefix in ARCHITECTURES.values()))  # no "bert." there
 
 DROPPED = (  # on purpose: nothing is lost with them
     "embeddings.position_ids",  # 0, 1, 2, … kept as a buffer by older versions of Hugging Face's library
     "embeddings.token_type_ids",  # 0, 0, 0, …
-    "generator_lm_head.weight",  # tied to the word embeddings, which convert.py checks
+    "generator_lm_head.weight",  # this and the next two are the same as another, which `tied` checks
+    "cls.predictions.decoder.weight",
+    "cls.predictions.decoder.bias",
 )
+UNREAD = "cls.seq_relationship."  # BERT's second head, which finds the next sentence
 
 
-def architecture_of(names, wanted=None):
+def type_of_class(architecture):
+    """The model type of one of our classes, by its name."""
+    return next(kind for kind, (_, prefix) in ARCHITECTURES.items() if architecture.startswith(prefix))
+
+
+def architecture_of(names, model_type, wanted=None):
     """Our class for a checkpoint with these names, ours or Hugging Face's; `wanted` is what its config.json says."""
-    for sign, classes in SIGNS.items():
-        if sign in names:
+    prefix = ARCHITECTURES[model_type].prefix
+    for sign, kinds in SIGNS.items():
+        classes = [prefix + kind for kind in kinds if sign in _names_of_head(prefix + kind)]
+        if sign in names and classes:
             return wanted if wanted in classes else classes[0]
-    return "ConvBertModel"
+    return f"{prefix}Model"
+
+
+def _names_of_head(architecture):
+    """Ours and Hugging Face's."""
+    rows = HEADS.get(architecture, {})
+    return {*rows, *(theirs for theirs, _, _ in rows.values())}
+
+
+def in_full(name, model_type):
+    """The name of an encoder's weight with the encoder's own name before it, as a bare encoder hasn't; others as is."""
+    bare = name.startswith(("embeddings.", "embeddings_project.", "encoder.", "pooler."))
+    return f"{model_type}.{name}" if bare else name
+
+
+def tied(weights, model_type, source):
+    """Hugging Face's name → array, complete where only the other name of two that are one is there.
+
+    Raises InputError where both are there and differ.
+    """
+    weights = {in_full(name, model_type): array for name, array in weights.items()}
+    words = f"{model_type}.embeddings.word_embeddings.weight"
+    for name, same in (
+        ("generator_lm_head.weight", words),
+        ("cls.predictions.decoder.weight", words),
+        ("cls.predictions.decoder.bias", "cls.predictions.bias"),
+    ):
+        if name in weights and not np.array_equal(weights[name], weights.setdefault(same, weights[name])):
+            raise InputError(f"{source}: {name} differs from {same}, with which it is one here")
+    return weights
 
 
 def from_hugging_face(weights, architecture, source):
     """Hugging Face's name → array as one dict of ours. Raises InputError for a name that the table doesn't have."""
     table = {theirs: (ours, layout.from_hugging_face) for ours, theirs, _, layout in _rows(architecture)}
-    return _translate(weights, table, source)
+    return _translate(weights, table, architecture, source)
 
 
 def to_hugging_face(weights, architecture):
     """Our name → array as one dict of Hugging Face's."""
     table = {ours: (theirs, layout.to_hugging_face) for ours, theirs, _, layout in _rows(architecture)}
-    renamed = _translate(weights, table, architecture)
+    renamed = _translate(weights, table, architecture, architecture)
     if architecture in BARE:
-        renamed = {name.removeprefix("convbert."): array for name, array in renamed.items()}
+        prefix = f"{type_of_class(architecture)}."
+        renamed = {name.removeprefix(prefix): array for name, array in renamed.items()}
     return renamed
 
 
 def from_tensorflow(variables, architecture, source):
     """TensorFlow's name, without its first scope → array as one dict of ours. Raises InputError."""
     table = {theirs: (ours, layout.from_tensorflow) for ours, _, theirs, layout in _rows(architecture) if theirs}
-    return _translate(variables, table, source)
+    return _translate(variables, table, architecture, source)
 
 
 def _rows(architecture):
     """(our name, Hugging Face's, TensorFlow's, layout) of every weight, with {} for the layer's number."""
-    for ours, (theirs, original, layout) in ENCODER.items():
-        yield f"convbert.{ours}", f"convbert.{theirs}", original, layout
-    for ours, (theirs, original, layout) in LAYER.items():
-        names = f"convbert.encoder.layers.{{}}.{ours}", f"convbert.encoder.layer.{{}}.{theirs}"
+    encoder = type_of_class(architecture)
+    for ours, (theirs, original, layout) in ENCODERS[encoder].items():
+        yield f"{encoder}.{ours}", f"{encoder}.{theirs}", original, layout
+    for ours, (theirs, original, layout) in (LAYER | MIXED if encoder == "convbert" else LAYER).items():
+        names = f"{encoder}.encoder.layers.{{}}.{ours}", f"{encoder}.encoder.layer.{{}}.{theirs}"
         yield *names, f"encoder/layer_{{}}/{original}", layout
     for ours, row in HEADS[architecture].items():
         yield ours, *row
 
 
-def _translate(weights, table, source):
-    translated = {}
+def _translate(weights, table, architecture, source):
+    encoder, translated, unread = type_of_class(architecture), {}, []
     for name, array in weights.items():
         if name.endswith(DROPPED):
             continue
+        if name.startswith(UNREAD):
+            unread.append(name)
+            continue
         number = re.search(r"encoder(?:\.layers?\.|/layer_)(\d+)", name)
         pattern = name[: number.start(1)] + "{}" + name[number.end(1) :] if number else name
-        pattern = (
-            f"convbert.{pattern}" if pattern.startswith(("embeddings.", "encoder.", "embeddings_project.")) else pattern
-        )
+        pattern = in_full(pattern, encoder)
         if pattern not in table:
             raise InputError(f"{source}: unknown key {name}: not a checkpoint this project can hold")
         theirs, change = table[pattern]
         translated[theirs.format(number and number[1])] = np.ascontiguousarray(change(array))
+    if unread:
+        logger.warning("%s: left out, as no model here reads it: %s", source, ", ".join(unread))
     return translated

@@ -14,6 +14,7 @@ from paddle.autograd import PyLayer
 from cpu.loops import loops
 from cpu.operands import array, contiguous, draw_dropout, empty, partial_sums, precision, summed, token_rows
 from cpu.products import product, product_backward
+from files.errors import InputError
 
 
 def needs_of(*inputs):
@@ -61,7 +62,7 @@ def embeddings(ids, positions, types, words, places, kinds, norm_weight, norm_bi
     for indices, table in ((ids, words), (positions, places), (types, kinds)):
         found = array(indices)
         if found.size and not 0 <= found.min() <= found.max() < table.shape[0]:
-            raise ValueError(f"ids from {found.min()} to {found.max()} for an embedding of {table.shape[0]} rows")
+            raise InputError(f"ids from {found.min()} to {found.max()} for an embedding of {table.shape[0]} rows")
     tables = words, places, kinds, norm_weight, norm_bias
     return FusedEmbeddings.apply(ids, positions, types, *tables, pad_id, epsilon, draw_dropout(dropout, training))
 
@@ -120,27 +121,36 @@ def add_norm_backward(form, d_out, inner, weight, norm_weight, normal, scales, d
     return d_inner, d_residual, (d_weight, d_bias, d_norm_weight, d_norm_bias)
 
 
-def feed_forward(x, weights, epsilon, dropout, training):
+ACTIVATIONS = {  # those of layers.functions that have loops → bias and activation, the same in place, their backward
+    "gelu": ("bias_gelu", "bias_gelu_in_place", "bias_gelu_backward"),
+    "relu": ("bias_relu", "bias_relu_in_place", "bias_relu_backward"),
+}
+
+
+def feed_forward(x, weights, activation, epsilon, dropout, training):
     dropout = draw_dropout(dropout, training)
-    return FusedFeedForward.apply(x, *weights, epsilon, dropout, is_differentiable(x, *weights))
+    differentiable = is_differentiable(x, *weights)
+    return FusedFeedForward.apply(x, *weights, ACTIVATIONS[activation], epsilon, dropout, differentiable)
 
 
 class FusedFeedForward(PyLayer):
-    """layers.functions.feed_forward with the exact GELU."""
+    """layers.functions.feed_forward."""
 
     @staticmethod
-    def forward(ctx, x, weight1, bias1, weight2, bias2, norm_weight, norm_bias, epsilon, dropout, differentiable):
+    def forward(
+        ctx, x, weight1, bias1, weight2, bias2, norm_weight, norm_bias, loop_names, epsilon, dropout, differentiable
+    ):
         ctx.needs = needs_of(x, weight1, bias1, weight2, bias2, norm_weight, norm_bias)
         form = ctx.form = precision.get()
-        ctx.dropout, shape = dropout, x.shape
+        ctx.dropout, ctx.loop_names, shape = dropout, loop_names, x.shape
         residual = token_rows(x)
         x, weight1, weight2 = form.operand(residual), form.weight(weight1), form.weight(weight2)
         before = inner = product(x, weight1, form.dtype)
         if differentiable:
             inner = form.empty(*before.shape)
-            form.loops.bias_gelu(array(before), array(bias1), array(inner))
+            getattr(form.loops, loop_names[0])(array(before), array(bias1), array(inner))
         else:
-            form.loops.bias_gelu_in_place(array(inner), array(bias1))
+            getattr(form.loops, loop_names[1])(array(inner), array(bias1))
         out, normal, scales = add_norm(inner, weight2, bias2, residual, norm_weight, norm_bias, epsilon, dropout)
         if differentiable:
             ctx.save_for_backward(x, weight1, before, bias1, inner, weight2, norm_weight, normal, scales)
@@ -152,7 +162,7 @@ class FusedFeedForward(PyLayer):
         form, rows = ctx.form, token_rows(d_out)
         d_inner, d_residual, d_tail = add_norm_backward(form, rows, inner, weight2, *norm, ctx.dropout, form.dtype)
         sums = partial_sums(before.shape[1])
-        form.loops.bias_gelu_backward(array(before), array(bias1), array(d_inner), sums)
+        getattr(form.loops, ctx.loop_names[2])(array(before), array(bias1), array(d_inner), sums)
         d_x, d_weight1 = product_backward(x, weight1, d_inner)
         loops.add(array(d_x), array(d_residual))
         return wanted(ctx.needs, d_x.reshape(d_out.shape), d_weight1, summed(sums), *d_tail)

@@ -63,6 +63,42 @@ def bias_gelu_backward(x, bias, gradient, d_bias):
                 total[e] += d
 
 
+@kernel(F2, F1, F2, bfloat16=(B2, F1, B2))
+def bias_relu(x, bias, out):
+    """out = max(x [N, E] + bias, 0). NaN stays NaN."""
+    for n in prange(x.shape[0]):
+        row, result = x[n], out[n]
+        for e in range(row.size):
+            value = read(row[e]) + bias[e]
+            result[e] = written(result, np.float32(0.0) if value < np.float32(0.0) else value)
+
+
+@kernel(F2, F1, bfloat16=(B2, F1))
+def bias_relu_in_place(x, bias):
+    """x [N, E] becomes max(x + bias, 0): for inference, which keeps nothing."""
+    for n in prange(x.shape[0]):
+        row = x[n]
+        for e in range(row.size):
+            value = read(row[e]) + bias[e]
+            row[e] = written(row, np.float32(0.0) if value < np.float32(0.0) else value)
+
+
+@kernel(F2, F1, F2, F2, bfloat16=(B2, F1, B2, F2))
+def bias_relu_backward(x, bias, gradient, d_bias):
+    """See bias_gelu_backward; at 0 the derivative is 0, as Paddle's."""
+    for part in prange(PARTS):
+        first, last = part_of(part, x.shape[0])
+        total = d_bias[part]
+        total[:] = np.float32(0.0)
+        for n in range(first, last):
+            row, result = x[n], gradient[n]
+            for e in range(row.size):
+                value = read(row[e]) + bias[e]
+                d = np.float32(0.0) if value <= np.float32(0.0) else read(result[e])
+                result[e] = written(result, d)
+                total[e] += d
+
+
 @kernel(F2, F2)
 def column_sums(x, sums):
     """sums [P, E]: x [N, E] summed over the rows of each part."""

@@ -67,6 +67,10 @@ class BertModel(BertPretrainedModel, modeling.ConvBertModel):
 class BertHead(BertPretrainedModel):
     encoder_class = BertModel
 
+    def __init__(self, config):
+        config.require(config.has_pooler or not self.needs_pooler, f"{type(self).__name__} reads a pooler")
+        super().__init__(config)
+
 
 class BertForSequenceClassification(BertHead, modeling.ConvBertForSequenceClassification):
     needs_pooler = True

@@ -13,7 +13,8 @@ H transformers 4.55 and 5.23). None has a pooler:
 | discriminator | `discriminator_predictions.{dense, dense_prediction}` | `ElectraForPreTraining` |
 | both at once | `generator.…`, `discriminator.…` (`ElectraForTotalPretraining`) | none |
 
-P's and H's GELU in the heads is GELU whatever `hidden_act` is in H, and `hidden_act` in P and here.
+The heads' GELU is `hidden_act` in P, here and in H's discriminator. In H's classifier and generator it is always GELU,
+in its multiple choice `summary_activation`.
 """  # noqa: E501
 
 from paddle import nn

@@ -36,7 +36,7 @@ class ErnieModel(ErniePretrainedModel, bert.BertModel):
     embeddings_class = ErnieEmbeddings
 
 
-class ErnieHead(ErniePretrainedModel):
+class ErnieHead(ErniePretrainedModel, bert.BertHead):
     encoder_class = ErnieModel
 
 

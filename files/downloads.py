@@ -131,16 +131,21 @@ VOCABULARY_SIZE = 30522  # of each of these
 _PUBLISHED = ("convbert-small", "convbert-medium-small", "convbert-base")
 
 
-def zoo_file(name, file):
-    """Path of a preset's file ("model_state.pdparams", "vocab.txt") in PaddleNLP's cache, downloaded when absent."""
-    if name not in _PUBLISHED:
+def zoo_file(name, file, url=None):
+    """Path of a model's file ("model_state.pdparams", "vocab.txt") in PaddleNLP's cache, downloaded when absent.
+
+    url: where it is; left out, `name` is one of ConvBERT's published ones.
+    """
+    if not url and name not in _PUBLISHED:
         raise InputError(f"{name}: neither a folder nor a published model ({', '.join(_PUBLISHED)})")
     home = os.environ.get("PPNLP_HOME") or Path.home() / ".paddlenlp"
-    path, url = Path(home) / "models" / name / file, f"{_ZOO}/{name}/{file}"
-    length = path.with_name(f".{file}.length")  # of a file that was compared with the zoo's
+    path, url = Path(home) / "models" / name / file, url or f"{_ZOO}/{name}/{file}"
+    if not path.is_file() and (own := path.with_name(url.rpartition("/")[2])).is_file():
+        path = own  # PaddleNLP keeps some vocabularies by the name of their address
+    length = path.with_name(f".{path.name}.length")  # of a file that was compared with the zoo's
     found = f"{path}: " if path.is_file() else ""
     if found:
-        problem = _zoo_problem(path, url, length)
+        problem = _zoo_problem(path, url, length, VOCABULARY_SIZE if name in _PUBLISHED else None)
         if not problem:
             return path
         found += f"{problem}; "
@@ -159,8 +164,11 @@ def _note(path, size):
         path.write_text(f"{size}\n")
 
 
-def _zoo_problem(path, url, length):
-    """What is wrong with a cached file, or None. One that PaddleNLP left is compared with the zoo's once."""
+def _zoo_problem(path, url, length, lines):
+    """What is wrong with a cached file, or None. One that PaddleNLP left is compared with the zoo's once.
+
+    lines: how many a vocabulary has, if that is known.
+    """
     size = path.stat().st_size
     try:
         with open(path, "rb") as file:
@@ -178,10 +186,10 @@ def _zoo_problem(path, url, length):
                 stated = int(answer.headers["Content-Length"] or size)
                 if stated == size:
                     _note(length, size)
-    if stated is None and path.suffix == ".txt":
-        lines = len(path.read_bytes().splitlines())
-        if lines != VOCABULARY_SIZE or not ends_well:
-            words = f"{lines:,} lines where {VOCABULARY_SIZE:,} belong" if ends_well else "its last line has no end"
+    if stated is None and lines and path.suffix == ".txt":
+        found = len(path.read_bytes().splitlines())
+        if found != lines or not ends_well:
+            words = f"{found:,} lines where {lines:,} belong" if ends_well else "its last line has no end"
             print(f"{path}: {words}; it may be cut off: remove it to have it fetched again", file=sys.stderr)
     return None if stated in (None, size) else f"cut off or damaged: {size:,} of {stated:,} bytes"
 

@@ -160,7 +160,7 @@ class EncoderConfig:
             return cls.from_preset(source, **changes)
         content = read_json_object(Path(source) / "config.json")
         if (model_type := model_type_of(content, cls.model_type)) != cls.model_type:
-            raise InputError(f"{source}/config.json: a {model_type} model, not {_article(cls.title)} {cls.title}")
+            raise InputError(f"{source}/config.json: a {model_type} model, not {with_article(cls.title)}")
         return cls.from_dict(content, **changes)
 
     @classmethod
@@ -266,8 +266,8 @@ def label_names(content):
     return names
 
 
-def _article(name):
-    return "an" if name[0] in "AEIO" else "a"
+def with_article(title):
+    return f"{'an' if title[0] in 'AEIO' else 'a'} {title}"
 
 
 def _default_labels(count):

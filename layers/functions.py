@@ -108,8 +108,8 @@ class FeedForwardWeights(NamedTuple):
 def feed_forward(x, weights, activation, epsilon, dropout, training):
     """The second half of a layer, x [B, L, E] → [B, L, E]; activation: a name of ACTIVATIONS."""
     inner, inner_bias, out, out_bias, norm, norm_bias = weights
-    if activation == "gelu" and on_fast_path(x, *weights):
-        return compiled().functions.feed_forward(x, weights, epsilon, dropout, training)
+    if on_fast_path(x, *weights) and activation in compiled().functions.ACTIVATIONS:
+        return compiled().functions.feed_forward(x, weights, activation, epsilon, dropout, training)
     expanded = ACTIVATIONS[activation](linear(x, inner, inner_bias))
     return dropout_add_norm(linear(expanded, out, out_bias), x, norm, norm_bias, epsilon, dropout, training)
 

@@ -25,7 +25,7 @@ class Batch(NamedTuple):
 
 
 class Objective:
-    """Replaced-token detection by a ConvBertForPretraining, or masked words by a ConvBertGenerator.
+    """Replaced-token detection by a `…ForPretraining`, or masked words by a `…ForMaskedLM`.
 
     A call with a batch, row numbers, and the number of processes gives the loss of these rows, and their SUMS, float64.
     The losses of all pieces and processes of a batch, averaged over the processes, add up to gen_weight · the mean over
@@ -58,7 +58,7 @@ class Objective:
         originals, draws = labels.ravel()[where], paddle.to_tensor(draws.ravel()[where])
         inputs = paddle.to_tensor(ids), paddle.to_tensor(types)
         if self.words_only:
-            hidden = self.model.convbert(*inputs).flatten(0, 1).gather(paddle.to_tensor(where))
+            hidden = self.model.backbone(*inputs).flatten(0, 1).gather(paddle.to_tensor(where))
             gen_loss, predictions, _ = self.model.fill(hidden, paddle.to_tensor(originals), draws)
             disc_loss, truth, says = 0.0, np.where(ids == self.vocabulary.pad_id, -100, 0), np.zeros(ids.shape, bool)
         else:

@@ -36,7 +36,7 @@ def make_predictor(args, engine="auto"):
     from training.precision import choose_precision
 
     device = choose_device(args.device)
-    precision = choose_precision(args.amp, args.amp_dtype, device, stored_model_type(shipped(args.model)))
+    precision = choose_precision(args.amp, args.amp_dtype, device)
     return Predictor(args.model, args.max_seq_length, args.batch_size, precision, engine, args.split_special_tokens)
 
 
@@ -83,9 +83,7 @@ class Predictor:
         if engine not in ("auto", own):
             hint = "it holds a program for " + own if note else "export.py makes such a program"
             raise InputError(f"{folder}: not for --engine {engine}; {hint}")
-        source = str(folder)
-        if self.model_type == "convbert" and not note:
-            source = resolve(source)
+        source = str(folder) if note else resolve(str(folder), self.model_type)
         self.folder, self.has_several, labels = folder, *_answers(folder, source)
         self.task = Task(str(folder), "", ("text",), "label", labels, "", ())
         self.tokenizer = load_tokenizer(self.model_type, source)

@@ -1,17 +1,17 @@
-"""A classifier and its tokenizer, ConvBERT's or one of PaddleNLP's: loaded for a task, and what it says of texts."""
+"""A classifier of any architecture and its tokenizer: loaded for a task, and what it says of texts."""
 
 import itertools
 from pathlib import Path
 
 import numpy as np
 
+from family.architectures import MODEL_TYPES, config_class, model_class
+from family.configurations import PRESETS
 from files.downloads import shipped, zoo_file
 from files.errors import InputError
 from files.json_files import read_json_object
-from files.temporary import temporary_folder
-from layers.configuration import PROBLEM_TYPES, label_names, model_type_of
+from layers.configuration import PROBLEM_TYPES, label_names, model_type_of, with_article
 
-MODEL_TYPES = ("convbert", "bert", "electra", "ernie")
 ENCODED_AT_ONCE = 1024  # texts of which Python lists exist at a time
 
 
@@ -34,11 +34,9 @@ def load_tokenizer(
     if Path(source).is_dir():
         return ConvBertTokenizer.from_pretrained(source, **switches)
     if model_type != "convbert":
-        from conversion.paddlenlp_models import save_zoo_vocabulary
+        from conversion.sources import zoo_folder
 
-        with temporary_folder() as folder:
-            save_zoo_vocabulary(model_type, source, folder)
-            return ConvBertTokenizer.from_pretrained(folder, **switches)
+        return ConvBertTokenizer.from_pretrained(zoo_folder(source, model_type, weights=False), **switches)
     switches = {name: value for name, value in switches.items() if value is not None}
     return ConvBertTokenizer(zoo_file(source, "vocab.txt"), **switches)
 
@@ -50,12 +48,12 @@ def load_classifier(model_type, source, task, tokenizer, start="head", **setting
         source: a name or a folder.
         start: what begins at random: "everything", taking only the source's configuration; "head"; "misfit", the head
             unless there is one for this task's labels; "nothing".
-        **settings: configuration fields of ConvBERT that shall differ from the source's.
+        **settings: configuration fields that shall differ from the source's.
 
     Raises:
         InputError: the source can't be had or does not fit the vocabulary; for "nothing", its head is none or another.
     """
-    _require_type(model_type, source)
+    require_type(model_type, source)
     if start in ("misfit", "nothing"):
         labels = list(task.labels) or None
         count, names = stored_labels(source) if Path(source).is_dir() else (None, None)
@@ -67,49 +65,37 @@ def load_classifier(model_type, source, task, tokenizer, start="head", **setting
             raise InputError(f"{source}: {found}, but {task.name} needs {wanted}; train first")
         if not fits:
             start = "head"
-    load = _load_convbert if model_type == "convbert" else _load_paddlenlp
-    model = load(source, task, tokenizer, start, model_type=model_type, **settings)
+    model = _load(model_type, source, task, tokenizer, start, **settings)
     if len(tokenizer) > model.config.vocab_size:
         raise InputError(f"the vocabulary has {len(tokenizer)} entries, but {source} only {model.config.vocab_size}")
+    if task.is_pair and model.config.type_vocab_size < 2:
+        raise InputError(f"{source}: knows no second text (type_vocab_size is 1), and {task.name} has pairs")
     return model
 
 
-def _require_type(model_type, source):
-    """Raises InputError where a folder says that its model is another one."""
+def require_type(model_type, source):
+    """Raises InputError where a published model, or a folder by what it says, is of another type."""
     path = Path(source) / "config.json"
     content = read_json_object(path) if path.is_file() else {}
-    if content.get("model_type") and (stated := model_type_of(content)).lower() != model_type:
-        wanted = "ConvBERT" if model_type == "convbert" else model_type.upper()
+    stated, where = model_type_of(content, model_type), path
+    if source in PRESETS and not Path(source).is_dir():
+        stated, where = PRESETS[source].model_type, source
+    if stated.lower() != model_type:
         advice = f"; take --model_type {stated.lower()}" if stated.lower() in MODEL_TYPES else ""
-        raise InputError(f"{path}: a {stated} model, not a {wanted}{advice}")
+        raise InputError(f"{where}: a {stated} model, not {with_article(config_class(model_type).title)}{advice}")
 
 
-def _load_convbert(source, task, tokenizer, start, model_type, **settings):
-    from modeling import ConvBertConfig, ConvBertForSequenceClassification
-
+def _load(model_type, source, task, tokenizer, start, **settings):
+    classifier, configuration = model_class(model_type, "ForSequenceClassification"), config_class(model_type)
     settings |= dict(num_labels=task.num_labels, label_names=list(task.labels) or None)
     if start != "nothing":
         settings["problem_type"] = None  # what is trained is told by the number of labels
     if start == "everything":
         settings |= dict(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
-        return ConvBertForSequenceClassification(ConvBertConfig.from_pretrained(source, **settings))
-    return ConvBertForSequenceClassification.from_pretrained(
-        source, new_head=start == "head", whole=start == "nothing", **settings
-    )
-
-
-def _load_paddlenlp(source, task, tokenizer, start, model_type):
-    from conversion.paddlenlp_models import load_paddlenlp_classifier
-
-    return load_paddlenlp_classifier(model_type, source, task.labels or None, len(tokenizer), start)
-
-
-def enable_recompute(model):
-    """Has training keep only each layer's input and compute the rest again in backward."""
-    if hasattr(model, "recompute_enable"):  # PaddleNLP's
-        model.recompute_enable()
-    else:
-        model.enable_recompute()
+        if classifier.needs_pooler:
+            settings |= configuration.of_pooler(True)
+        return classifier(configuration.from_pretrained(source, **settings))
+    return classifier.from_pretrained(source, new_head=start == "head", whole=start == "nothing", **settings)
 
 
 def stored_labels(folder):

@@ -6,8 +6,8 @@ rate by size, clipping, layer-wise decay, both orders of the pair where the labe
 
 from pathlib import Path
 
+from family.configurations import PRESETS, preset
 from files.json_files import read_json_object
-from layers.configuration import PRESETS
 
 LONG_TASKS = ("RTE", "STS-B")  # with little data: 10 epochs
 SMALL = 384  # the largest hidden size for which the paper's small models' learning rate holds
@@ -33,4 +33,4 @@ def paper_settings(task_name, model):
 def _hidden_size(model):
     if Path(model).is_dir():
         return read_json_object(Path(model) / "config.json").get("hidden_size", 768)
-    return PRESETS[model].get("hidden_size", 768) if model in PRESETS else 256 if "small" in model else 768
+    return preset(model).hidden_size if model in PRESETS else 256 if "small" in model else 768

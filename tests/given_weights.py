@@ -1,7 +1,8 @@
-"""modeling.MixedAttention with given tensors as its weights: of any floating type, and with the gradients."""
+"""Mixed and self-attention with given tensors as their weights: of any floating type, and with the gradients."""
 
 from types import SimpleNamespace
 
+from family.self_attention import SelfAttention
 from modeling import MixedAttention
 
 PLACES = (  # of the weights, in the order of MixedAttention.weights
@@ -27,8 +28,11 @@ def layer_of(weights, heads, attention_dropout=0.0, dropout=0.0):
         conv_kernel_size=weights[8].shape[-1], initializer_range=0.02, layer_norm_eps=1e-12,
         attention_probs_dropout_prob=attention_dropout, hidden_dropout_prob=dropout,
     )  # fmt: skip
-    layer = MixedAttention(config)
-    for place, weight in zip(PLACES, weights, strict=True):
+    return with_weights(MixedAttention(config), PLACES, weights)
+
+
+def with_weights(layer, places, weights):
+    for place, weight in zip(places, weights, strict=True):
         *parts, name = place.split(".")
         holder = layer
         for part in parts:
@@ -43,3 +47,22 @@ def mixed_attention(x, mask, real, weights, heads, attention_dropout=0.0, dropou
     *weights, norm_weight, norm_bias = weights
     layer = layer_of(weights, heads, attention_dropout, dropout)
     return layer(x, mask, real, SimpleNamespace(weight=norm_weight, bias=norm_bias))[0]
+
+
+SELF_PLACES = [f"{part}_proj.{kind}" for part in ("q", "k", "v", "out") for kind in ("weight", "bias")]
+
+
+def self_attention(x, mask, weights, heads, attention_dropout=0.0, dropout=0.0):
+    """The same of SelfAttention; weights: matrix and bias of query, key, value and output, then the LayerNorm's."""
+    *weights, norm_weight, norm_bias = weights
+    hidden = x.shape[-1]
+    config = SimpleNamespace(
+        hidden_size=hidden, num_attention_heads=heads, head_size=hidden // heads, initializer_range=0.02,
+        layer_norm_eps=1e-12, attention_probs_dropout_prob=attention_dropout, hidden_dropout_prob=dropout,
+    )  # fmt: skip
+    layer = with_weights(SelfAttention(config), SELF_PLACES, weights)
+    return layer(x, mask, None, SimpleNamespace(weight=norm_weight, bias=norm_bias))[0]
+
+
+def self_weight_shapes(hidden):
+    return [*[[hidden, hidden], [hidden]] * 4, [hidden], [hidden]]

@@ -10,15 +10,18 @@ import benchmark
 from comparison.peer_process import PeerProcess
 from comparison.speed import draw_speed, matrix_flops, pretraining_flops, speed_table
 from cpu.machine import has_bfloat16
+from family.architectures import config_class, model_class
 from files.errors import InputError
 from layers.configuration import ConvBertConfig
 
 
-def test_matrix_flops_are_those_of_every_product():
+@pytest.mark.parametrize(
+    ("model_type", "own"),
+    [("convbert", dict(embedding_size=16, conv_kernel_size=5)), ("bert", {}), ("electra", dict(embedding_size=16))],
+)
+def test_matrix_flops_are_those_of_every_product(model_type, own):
     """Against a count of what Paddle is asked to multiply, in the plain definition."""
     import paddle
-
-    from modeling import ConvBertForSequenceClassification
 
     counted = 0
 
@@ -28,11 +31,9 @@ def test_matrix_flops_are_those_of_every_product():
         return out
 
     linear, matmul = paddle.nn.functional.linear, paddle.matmul
-    config = ConvBertConfig(
-        vocab_size=50, embedding_size=16, hidden_size=32, num_hidden_layers=3, num_attention_heads=4,
-        intermediate_size=48, conv_kernel_size=5,
-    )  # fmt: skip
-    model = ConvBertForSequenceClassification(config)
+    sizes = dict(vocab_size=50, hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=48)
+    config = config_class(model_type)(**sizes, **own)
+    model = model_class(model_type, "ForSequenceClassification")(config)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CONVBERT_KERNELS", "paddle")
         patch.setattr("paddle.nn.functional.linear", lambda x, w, b: count(linear(x, w, b), x.shape[-1]))
@@ -76,6 +77,7 @@ def test_groups_save_products():
 FIGURES = {
     "machine": {"processor": "a processor", "cores": 2, "rounds": 1},
     "peak_gflops": {"float32": 300.0},
+    "flops_per_token": {"train": 81.25e6},
     "runs": [
         dict(peer="ours", mode="train", model="convbert-small", batch=32, seq=128, median_s=1.0, min_s=0.9,
              tokens_per_s=4096.0, rss_mb=1000, floor_s=0.5),
@@ -95,6 +97,7 @@ FIGURES = {
 def test_the_table():
     lines = speed_table(FIGURES).splitlines()
     assert lines[0] == "a processor, 2 cores; matrix products: 300 GFLOP/s float32"
+    assert lines[1] == "operations of all products, a token: train 81.2 million"
     columns = "s per step | tokens/s | peak MB | × floor | ours is faster | ours-bf16 is faster |"
     assert f"| train, convbert-small, 32 × 128 | {columns}" in lines
     assert "| ours | 1.000 | 4,096 | 1,000 | 2.00 |  | 2.00 × |" in lines
@@ -119,6 +122,10 @@ def test_the_chart(tmp_path):
         (["--rounds", "0"], "--rounds must be at least 1"),
         (["--peers", "ours"], "invalid choice"),
         (["--model", "x"], "x"),
+        (
+            ["--model", "bert-base-uncased", "--modes", "pretrain"],
+            "--modes pretrain: bert-base-uncased has no generator",
+        ),
     ],
 )
 def test_wrong_flags_are_one_line(capsys, flags, message):

@@ -10,6 +10,7 @@ from conftest import ROOT, needs
 
 import export
 import predict
+from family.architectures import config_class, model_class
 from files.errors import InputError
 from files.json_files import read_json
 from layers.configuration import ConvBertConfig
@@ -25,12 +26,12 @@ SIZES = dict(
 KINDS = [("onnx", False), ("paddle_inference", False), ("onnx", True)]
 
 
-def model_folder(folder, **changes):
+def model_folder(folder, model_type="convbert", spread=0.05, **changes):
     paddle.seed(1)
-    settings = dict(num_labels=2, label_names=["0", "1"])
-    model = ConvBertForSequenceClassification(ConvBertConfig(**{**SIZES, **settings, **changes}))
+    settings = {**SIZES, "num_labels": 2, "label_names": ["0", "1"], **changes}
+    model = model_class(model_type, "ForSequenceClassification")(config_class(model_type).from_dict(settings))
     for weight in model.parameters():  # far enough from zero for answers to differ
-        weight.set_value(weight + 0.05 * paddle.randn(weight.shape))
+        weight.set_value(weight + spread * paddle.randn(weight.shape))
     model.save_pretrained(folder)
     rest = "".join(f"[unused{number}]\n" for number in range(SIZES["vocab_size"] - 1169))
     (folder / "vocab.txt").write_text((ROOT / "samples/vocab.txt").read_text() + rest)
@@ -130,6 +131,32 @@ def test_every_kind_of_model(tmp_path, changes):
         assert (
             export.main(["--model", str(tmp_path / "model"), "--output", str(tmp_path / form), "--format", form]) == 0
         )
+
+
+@needs("paddle2onnx", "onnxruntime")
+@pytest.mark.parametrize(
+    ("model_type", "changes"), [("bert", {}), ("electra", {}), ("ernie", {"use_task_id": True, "task_id": 2})]
+)
+def test_programs_of_other_architectures(tmp_path, capsys, model_type, changes):
+    import onnx
+
+    folder = model_folder(tmp_path / "model", model_type, spread=0.2, **changes)
+    texts = sentences()
+    expected = Predictor(folder).logits(texts)
+    assert np.ptp(expected, axis=0).min() > 0.1
+    for form, int8 in KINDS:
+        output = tmp_path / f"{form}-{int8}"
+        flags = ["--format", form, "--int8" if int8 else "--no-int8", "--task_name", "SST-2"]
+        command = ["--model", str(folder), "--output", str(output), *flags, "--data_dir", str(ROOT / "samples")]
+        assert export.main(command) == 0
+        differences = np.abs(Predictor(output).logits(texts) - expected)
+        assert 1e-5 < differences.max() < 0.5 if int8 else differences.max() < 1e-5
+        assert not {"model.safetensors", "model_state.pdparams"} & {path.name for path in output.iterdir()}
+        capsys.readouterr()
+        assert predict.main(["--model", str(output), texts[0], "--device", "cpu"]) == 0
+        assert set(json.loads(capsys.readouterr().out)["probabilities"]) == {"0", "1"}
+    nodes = onnx.load(tmp_path / "onnx-True/model.onnx").graph.node
+    assert [node.op_type for node in nodes].count("MatMulInteger") >= 2 * 6  # q, k, v, output, feed-forward
 
 
 @needs("paddle2onnx", "onnxruntime")

@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT
 
 import predict
-from layers.configuration import ConvBertConfig
+from family.architectures import MODEL_TYPES, config_class, model_class
 from modeling import ConvBertForSequenceClassification
 from serving.predictor import Predictor
 
@@ -24,11 +24,12 @@ SETTINGS = dict(
 )  # fmt: skip
 
 
-def made(folder, **settings):
+def made(folder, model_type="convbert", **settings):
     import paddle
 
     paddle.seed(1)
-    model = ConvBertForSequenceClassification(ConvBertConfig(**SETTINGS, **settings))
+    config = config_class(model_type).from_dict(SETTINGS | settings)
+    model = model_class(model_type, "ForSequenceClassification")(config)
     random = np.random.default_rng(0)
     for weight in model.parameters():
         weight.set_value(weight.numpy() + random.normal(0, 0.1, weight.shape).astype("f"))
@@ -57,7 +58,10 @@ def assert_same(lines, expected):
         assert ours == theirs
 
 
-def test_every_text_is_answered_in_order(folder, capsys):
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+def test_every_text_is_answered_in_order(tmp_path, capsys, model_type):
+    settings = dict(num_labels=3, label_names=["bad", "so-so", "good"], mask_conv_padding=True)
+    folder = made(tmp_path, model_type, **settings)
     lines = [json.loads(line) for line in answers(capsys, "--model", folder, *TEXTS).splitlines()]
     assert [line["text"] for line in lines] == TEXTS
     for line in lines:

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,16 +12,19 @@ from conftest import ROOT, needs
 
 import predict
 import run_glue
-from files.json_files import read_json
+from family.architectures import ARCHITECTURES, MODEL_TYPES, config_class, model_class
+from files.json_files import read_json, write_json
 from files.weights import read_weights
 from layers.configuration import ConvBertConfig
 from layers.fast_path import bfloat16_obstacle
 from tasks.glue import TASKS, find_task, read_examples
+from tokenizer import ConvBertTokenizer
 from training.optimizer import layer_depth
 from training.precision import Precision
 from training.processes import Processes
 
 SAMPLES = ROOT / "samples"
+VOCABULARY = SAMPLES / "vocab.txt"
 bfloat16_needed = pytest.mark.skipif(bfloat16_obstacle() is not None, reason=str(bfloat16_obstacle()))
 TINY = dict(
     vocab_size=1176, embedding_size=16, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
@@ -28,13 +32,23 @@ TINY = dict(
 )  # fmt: skip
 
 
+def configured(folder, model_type="convbert", **changes):
+    """The folder with a very small configuration and the samples' vocabulary."""
+    folder.mkdir(exist_ok=True)
+    write_json(folder / "config.json", config_class(model_type).from_dict({**TINY, **changes}).to_dict())
+    (folder / "vocab.txt").write_bytes((VOCABULARY).read_bytes())
+    return folder
+
+
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    """A folder with a very small configuration and the samples' vocabulary."""
-    folder = tmp_path_factory.mktemp("tiny")
-    (folder / "config.json").write_text(json.dumps(ConvBertConfig(**TINY).to_dict()))
-    (folder / "vocab.txt").write_bytes((SAMPLES / "vocab.txt").read_bytes())
-    return folder
+    return configured(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def tinies(tmp_path_factory):
+    """Model type → such a folder."""
+    return {model_type: configured(tmp_path_factory.mktemp(model_type), model_type) for model_type in MODEL_TYPES}
 
 
 def command(model, output, **flags):
@@ -64,9 +78,13 @@ SCORES = {
 }
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_every_task_trains_evaluates_and_saves(tiny, tmp_path, capsys, name):
-    assert run_glue.main(command(tiny, tmp_path / "out", task_name=name.lower())) == 0
+@pytest.mark.parametrize(
+    ("name", "model_type"),
+    [*((name, "convbert") for name in TASKS), ("RTE", "bert"), ("STS-B", "electra"), ("MNLI", "ernie")],
+)
+def test_every_task_trains_evaluates_and_saves(tinies, tmp_path, capsys, name, model_type):
+    flags = dict(task_name=name.lower(), model_type=model_type)
+    assert run_glue.main(command(tinies[model_type], tmp_path / "out", **flags)) == 0
     printed = capsys.readouterr()
     lines = printed.out.splitlines()
     task = find_task(name)
@@ -83,12 +101,12 @@ def test_every_task_trains_evaluates_and_saves(tiny, tmp_path, capsys, name):
     assert results["arguments"]["device"] == "cpu"
     assert [entry["step"] for entry in results["evaluations"]] == [2, 4]
     assert set(results["evaluations"][0]) == {"step", *task.dev_splits}
-    config = ConvBertConfig.from_pretrained(tmp_path / "out")
+    config = config_class(model_type).from_pretrained(tmp_path / "out")
     assert config.num_labels == task.num_labels
     assert config.label_names == (list(task.labels) or None)
 
     folder = tmp_path / "out"  # the best model scores the same when it is loaded again
-    again = command(folder, tmp_path / "again", task_name=name, from_scratch=False, do_train=False)
+    again = command(folder, tmp_path / "again", **flags, from_scratch=False, do_train=False)
     assert run_glue.main(again) == 0
     best = next(entry for entry in results["evaluations"] if entry["step"] == results["best_step"])
     found = read_json(tmp_path / "again/results.json")["evaluations"][0]
@@ -168,10 +186,12 @@ def test_a_precision_that_is_not_there_is_refused(tiny, tmp_path, monkeypatch, o
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("model_type", ["convbert", "bert"])
 @pytest.mark.parametrize("amp", [{}, pytest.param({"amp": "O1"}, marks=bfloat16_needed)])
-def test_a_stopped_run_resumes_bit_for_bit(tiny, tmp_path, monkeypatch, amp):
+def test_a_stopped_run_resumes_bit_for_bit(tinies, tmp_path, monkeypatch, amp, model_type):
     arguments = dict(max_steps=70, save_steps=20, task_name="STS-B", learning_rate=1e-3)  # five epochs of 13 steps
-    arguments |= amp
+    arguments |= dict(model_type=model_type, **amp)
+    tiny = tinies[model_type]
     assert run_glue.main(command(tiny, tmp_path / "whole", **arguments)) == 0
 
     evaluate_dev, evaluations = run_glue.evaluate_dev, []
@@ -217,13 +237,8 @@ def assert_close(first, second, tolerance):
 
 
 @pytest.fixture
-def without_dropout(tiny, tmp_path):
-    folder = tmp_path / "model"
-    folder.mkdir()
-    settings = dict(TINY, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-    (folder / "config.json").write_text(json.dumps(ConvBertConfig(**settings).to_dict()))
-    (folder / "vocab.txt").write_bytes((tiny / "vocab.txt").read_bytes())
-    return folder
+def without_dropout(tmp_path):
+    return configured(tmp_path / "model", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
 
 
 def test_accumulated_batches_learn_as_one(without_dropout, tmp_path):
@@ -238,10 +253,24 @@ def test_accumulated_batches_learn_as_one(without_dropout, tmp_path):
     assert one["examples"] == four["examples"]
 
 
-def test_recompute_changes_nothing(tiny, tmp_path):
+@pytest.mark.parametrize("model_type", ["convbert", "bert"])
+def test_recompute_changes_nothing(tinies, tmp_path, model_type):
     for name, recompute in (("plain", False), ("again", True)):
-        assert run_glue.main(command(tiny, tmp_path / name, recompute=recompute, learning_rate=1e-3)) == 0
+        flags = dict(model_type=model_type, recompute=recompute, learning_rate=1e-3)
+        assert run_glue.main(command(tinies[model_type], tmp_path / name, **flags)) == 0
     assert_close(weights_after(tmp_path / "plain"), weights_after(tmp_path / "again"), 0)
+
+
+@bfloat16_needed
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+def test_bfloat16_computes_otherwise_but_nearly_the_same(tinies, tmp_path, model_type):
+    losses = []
+    for name, amp in (("float32", None), ("bfloat16", "O1")):
+        flags = dict(model_type=model_type, amp=amp, logging_steps=1, learning_rate=1e-3)
+        assert run_glue.main(command(tinies[model_type], tmp_path / name, **flags)) == 0
+        losses.append([entry["loss"] for entry in read_json(tmp_path / name / "results.json")["log"]])
+    assert losses[0] != losses[1]
+    np.testing.assert_allclose(*losses, rtol=0, atol=0.02)
 
 
 def test_a_run_stops_when_it_gets_no_better(tiny, tmp_path, capsys):
@@ -399,7 +428,7 @@ def reference_folder(folder, model_type):
     settings |= {"embedding_size": 16} if model_type == "electra" else {}
     model = getattr(transformers, f"{name}Model")(getattr(transformers, f"{name}Config")(**settings))
     model.save_pretrained(folder)
-    (folder / "vocab.txt").write_bytes((SAMPLES / "vocab.txt").read_bytes())
+    (folder / "vocab.txt").write_bytes((VOCABULARY).read_bytes())
     return folder
 
 
@@ -410,7 +439,7 @@ def test_a_hugging_face_convbert_is_converted_on_the_way(tmp_path):
     settings = {**TINY, "pad_token_id": 1, "id2label": {0: "LABEL_0", 1: "LABEL_1"}}
     model = transformers.ConvBertForSequenceClassification(transformers.ConvBertConfig(**settings))
     model.save_pretrained(tmp_path / "hf")
-    (tmp_path / "hf/vocab.txt").write_bytes((SAMPLES / "vocab.txt").read_bytes())
+    (tmp_path / "hf/vocab.txt").write_bytes((VOCABULARY).read_bytes())
     flags = dict(from_scratch=False, max_steps=1, learning_rate=0.0)
     assert run_glue.main(command(tmp_path / "hf", tmp_path / "out", **flags)) == 0
     assert ConvBertConfig.from_pretrained(tmp_path / "out").pad_token_id == 0
@@ -418,7 +447,7 @@ def test_a_hugging_face_convbert_is_converted_on_the_way(tmp_path):
     np.testing.assert_array_equal(read_weights(tmp_path / "out")["classifier.out_proj.weight"], theirs.T)
 
 
-@needs("paddlenlp", "transformers", "torch")
+@needs("transformers", "torch")
 @pytest.mark.parametrize("model_type", ["bert", "electra", "ernie"])
 def test_other_models_train_from_hugging_face_folders(tmp_path, capsys, model_type):
     source = reference_folder(tmp_path / "hf", model_type)
@@ -441,12 +470,76 @@ def test_other_models_train_from_hugging_face_folders(tmp_path, capsys, model_ty
     capsys.readouterr()
     assert predict.main(["--model", str(tmp_path / "out"), "a", "--text_pair", "b", "--device", "cpu"]) == 0
     assert set(json.loads(capsys.readouterr().out)["probabilities"]) == {"entailment", "not_entailment"}
-    depths = {layer_depth(name, 2) for name in _names(tmp_path / "sts")}
+    depths = {layer_depth(name, 2) for name in read_weights(tmp_path / "sts")}
     assert depths == {0, 1, 2, 3}
 
 
-def _names(folder):
-    return [name for name in read_weights(folder) if "position_ids" not in name]
+def paddlenlp_s(model_type, kind):
+    import paddlenlp.transformers
+
+    return getattr(paddlenlp.transformers, ARCHITECTURES[model_type].prefix + kind)
+
+
+@needs("paddlenlp")
+@pytest.mark.parametrize("safe", [True, False])
+@pytest.mark.parametrize("model_type", ["bert", "electra", "ernie"])
+def test_folders_that_paddlenlp_s_models_left(tmp_path, capsys, model_type, safe):
+    """As run_glue.py saved them when it trained these: the same answers, evaluated as well as further trained."""
+    names = dict(id2label={0: "entailment", 1: "not_entailment"}, label2id={"entailment": 0, "not_entailment": 1})
+    settings = {**TINY, **names, "type_vocab_size": 2, "use_cache": False}
+    theirs = paddlenlp_s(model_type, "ForSequenceClassification")(paddlenlp_s(model_type, "Config")(**settings))
+    theirs.eval()
+    for weight in theirs.parameters():
+        weight.set_value(weight + 0.1 * paddle.randn(weight.shape))
+    theirs.save_pretrained(str(tmp_path / "old"), safe_serialization=safe)
+    tokenizer = ConvBertTokenizer(VOCABULARY)
+    tokenizer.save_pretrained(tmp_path / "old")
+    encoded = tokenizer(["a good film"], ["a bad one"])
+    with paddle.no_grad():
+        expected = theirs(*(paddle.to_tensor(encoded[name]) for name in ("input_ids", "token_type_ids"))).numpy()
+    assert predict.main(["--model", str(tmp_path / "old"), "a good film", "--text_pair", "a bad one"]) == 0
+    found = json.loads(capsys.readouterr().out)["probabilities"]
+    assert list(found) == ["entailment", "not_entailment"]
+    assert np.log(found["entailment"] / found["not_entailment"]) == pytest.approx(-np.diff(expected[0])[0], abs=1e-4)
+
+    flags = dict(model_type=model_type, from_scratch=False, task_name="RTE", max_steps=2, learning_rate=0.0)
+    assert run_glue.main(command(tmp_path / "old", tmp_path / "out", **flags)) == 0
+    before, after = (read_weights(tmp_path / name) for name in ("old", "out"))
+    assert before.keys() == after.keys()
+    assert_close(before, after, 0)  # the head too
+    assert "not bit for bit" not in capsys.readouterr().err
+
+
+@needs("paddlenlp")
+@pytest.mark.parametrize("model_type", ["bert", "electra", "ernie"])
+def test_a_run_that_paddlenlp_s_model_began_goes_on(tinies, tmp_path, capsys, model_type):
+    """With its optimizer's state and all; that the dropout is not the same is said once."""
+    flags = dict(model_type=model_type, task_name="RTE", learning_rate=1e-3, keep_checkpoints=2)
+    assert run_glue.main(command(tinies[model_type], tmp_path / "whole", **flags)) == 0
+    shutil.copytree(tmp_path / "whole/checkpoint-2", tmp_path / "parts/last")
+    theirs = paddlenlp_s(model_type, "ForSequenceClassification").from_pretrained(str(tmp_path / "parts/last"))
+    (tmp_path / "parts/last/model.safetensors").unlink()
+    for folder in ("parts", "parts/last"):
+        theirs.save_pretrained(str(tmp_path / folder))
+    state = read_json(tmp_path / "parts/last/training_state.json")
+    write_json(tmp_path / "parts/last/training_state.json", {**state, "best_score": 0.0})
+    capsys.readouterr()
+    assert run_glue.main(command(tinies[model_type], tmp_path / "parts", resume=True, **flags)) == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert "parts/last: of a version that trained PaddleNLP's model; goes on" in line
+    assert "not bit for bit the same run" in line
+    assert_close(weights_after(tmp_path / "whole"), weights_after(tmp_path / "parts"), 0)
+    assert (tmp_path / "parts/model.safetensors").exists()  # a new best one, and no other beside it
+    assert not (tmp_path / "parts/model_state.pdparams").exists()
+    assert run_glue.main(command(tinies[model_type], tmp_path / "parts", resume=True, **flags)) == 0
+    assert "warning" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("model_type", ["bert", "ernie"])
+def test_from_scratch_of_a_tagger_s_configuration_has_the_pooler_of_the_head(tmp_path, model_type):
+    configured(tmp_path / "model", model_type, has_pooler=False)
+    assert run_glue.main(command(tmp_path / "model", tmp_path / "out", model_type=model_type)) == 0
+    assert f"{model_type}.pooler.dense.weight" in read_weights(tmp_path / "out")
 
 
 BAD = [  # flags that differ from a good run → what the one line says
@@ -455,6 +548,10 @@ BAD = [  # flags that differ from a good run → what the one line says
     (dict(data_dir="nowhere"), r"nowhere.train\.tsv: no such file|nowhere.dev\.tsv: no such file"),
     (dict(model_name_or_path="convbert-giant"), "convbert-giant: neither a folder nor"),
     (dict(model_name_or_path="convbert-giant", from_scratch=False), "convbert-giant: neither a folder nor"),
+    (dict(model_name_or_path="bert-base-uncased"), "bert-base-uncased: a bert model, not a ConvBERT; take "),
+    (dict(model_name_or_path="convbert-small", model_type="ernie"), "convbert-small: a convbert model, not an ERNIE"),
+    (dict(model_name_or_path="electra-small-generator", model_type="electra", from_scratch=False), "hf:google/electra"),
+    (dict(model_name_or_path="bert-big", model_type="bert", vocab_file=VOCABULARY), "bert-big: neither a folder nor a"),
     (dict(vocab_file="nowhere.txt"), "nowhere.txt: can't be read"),
     (dict(max_seq_length=65), "--max_seq_length 65: .* has only 64 positions"),
     (dict(from_scratch=False), "no weights here"),
@@ -490,25 +587,11 @@ def test_bad_usage_is_one_line(capsys, arguments, message):
 
 
 def test_a_folder_with_too_small_a_vocabulary(tiny, tmp_path, one_line):
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model/config.json").write_text(json.dumps(ConvBertConfig(**{**TINY, "vocab_size": 50}).to_dict()))
     from modeling import ConvBertModel
 
     ConvBertModel(ConvBertConfig(**{**TINY, "vocab_size": 50})).save_pretrained(tmp_path / "model")
-    flags = dict(vocab_file=SAMPLES / "vocab.txt", from_scratch=False)
+    flags = dict(vocab_file=VOCABULARY, from_scratch=False)
     one_line(run_glue.main(command(tmp_path / "model", tmp_path / "out", **flags)), r"vocabulary has \d+ .* only 50")
-
-
-@needs("paddlenlp")
-def test_names_that_paddlenlp_cannot_get(tmp_path, one_line, monkeypatch):
-    import paddlenlp.utils.env
-
-    from conversion import paddlenlp_models
-
-    monkeypatch.setattr(paddlenlp.utils.env, "MODEL_HOME", str(tmp_path))
-    monkeypatch.setattr(paddlenlp_models, "ZOO_HOST", "http://127.0.0.1:9")
-    flags = dict(model_type="bert", from_scratch=False)
-    one_line(run_glue.main(command("bert-base-uncased", tmp_path / "out", **flags)), "bert-base-uncased: .*refused")
 
 
 def test_help_needs_no_paddle():
@@ -529,6 +612,25 @@ def test_the_script_reports_through_its_exit_status(tmp_path):
     assert run.stdout == ""
     assert run.stderr.startswith("run_glue.py: unknown task 'nope'")
     assert run.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_published_model_from_the_zoo_s_cache(tmp_path, monkeypatch):
+    """By its name alone; with --from_scratch its size without any file of it."""
+    monkeypatch.setenv("PPNLP_HOME", str(tmp_path))
+    folder = tmp_path / "models/electra-small"
+    folder.mkdir(parents=True)
+    model = model_class("electra", "Discriminator")(config_class("electra").from_preset("electra-small"))
+    paddle.save(model.state_dict(), str(folder / "model_state.pdparams"))
+    (folder / "vocab.txt").write_bytes(VOCABULARY.read_bytes())
+    flags = dict(model_type="electra", task_name="RTE", max_steps=1, save_steps=1, learning_rate=0.0)
+    assert run_glue.main(command("electra-small", tmp_path / "out", from_scratch=False, **flags)) == 0
+    found = read_weights(tmp_path / "out")
+    for name, weight in model.electra.state_dict().items():
+        np.testing.assert_array_equal(found[f"electra.{name}"], weight.numpy(), err_msg=name)
+    shutil.rmtree(folder)
+    assert run_glue.main(command("electra-small", tmp_path / "new", vocab_file=VOCABULARY, **flags)) == 0
+    assert config_class("electra").from_pretrained(tmp_path / "new").hidden_size == 256
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 """Pre-training runs: what they log and write, that they go on exactly, and what they start from."""
 
-import json
 import logging
 import re
 import shutil
@@ -13,11 +12,12 @@ from conftest import ROOT, needs
 import run_glue
 import run_pretrain
 from conversion.formats import convert
-from files.json_files import read_json
+from family.architectures import ARCHITECTURES, MODEL_TYPES, config_class, model_class
+from family.configurations import PRESETS, preset
+from files.json_files import read_json, write_json
 from files.weights import read_weights
-from layers.configuration import PRESETS, ConvBertConfig
+from layers.configuration import ConvBertConfig
 from layers.fast_path import bfloat16_obstacle
-from modeling import ConvBertDiscriminator, ConvBertForPretraining, ConvBertForSequenceClassification, ConvBertGenerator
 from pretraining.models import generator_config
 from tokenizer import ConvBertTokenizer, train_vocabulary
 
@@ -29,13 +29,23 @@ SIZES = dict(
 bfloat16_needed = pytest.mark.skipif(bfloat16_obstacle() is not None, reason=str(bfloat16_obstacle()))
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """A folder with a small configuration and the samples' vocabulary; no weights."""
-    folder = tmp_path_factory.mktemp("tiny")
-    (folder / "config.json").write_text(json.dumps(ConvBertConfig(**SIZES).to_dict()))
+def configured(folder, model_type="convbert", **changes):
+    """The folder with a small configuration and the samples' vocabulary; no weights."""
+    folder.mkdir(exist_ok=True)
+    write_json(folder / "config.json", config_class(model_type).from_dict({**SIZES, **changes}).to_dict())
     shutil.copy(ROOT / "samples/vocab.txt", folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return configured(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def tinies(tmp_path_factory):
+    """Model type → such a folder."""
+    return {model_type: configured(tmp_path_factory.mktemp(model_type), model_type) for model_type in MODEL_TYPES}
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +76,9 @@ def pretrain(*arguments, **flags):
 FIELDS = "loss", "gen_loss", "disc_loss", "gen_acc", "disc_acc", "disc_recall"
 
 
-def test_a_run(tiny, store, tmp_path, capsys):
-    pretrain(tiny, tmp_path / "out", store)
+@pytest.mark.parametrize("model_type", ["convbert", "electra"])
+def test_a_run(tinies, store, tmp_path, capsys, model_type):
+    pretrain(tinies[model_type], tmp_path / "out", store, model_type=model_type)
     printed = capsys.readouterr()
     words = ", ".join(rf"{name}: \d+\.\d{{6}}" for name in FIELDS)
     step = rf"global step \d/6, epoch: 0, {words}, lr: 0\.\d{{10}}, speed: \d+\.\d{{4}} step/s, \d+ tokens/s"
@@ -83,10 +94,10 @@ def test_a_run(tiny, store, tmp_path, capsys):
     assert 6 * 8 * 30 < results["tokens"] < 6 * 8 * 64
     for name in ("curves.png", "discriminator/vocab.txt", "generator/tokenizer_config.json", "last/config.json"):
         assert (tmp_path / "out" / name).stat().st_size > 0
-    discriminator = ConvBertDiscriminator.from_pretrained(tmp_path / "out/discriminator")
-    generator = ConvBertGenerator.from_pretrained(tmp_path / "out/generator")
-    for name, weight in discriminator.convbert.embeddings.named_parameters():
-        other = dict(generator.convbert.embeddings.named_parameters())[name]
+    discriminator = model_class(model_type, "Discriminator").from_pretrained(tmp_path / "out/discriminator")
+    generator = model_class(model_type, "Generator").from_pretrained(tmp_path / "out/generator")
+    for name, weight in discriminator.backbone.embeddings.named_parameters():
+        other = dict(generator.backbone.embeddings.named_parameters())[name]
         np.testing.assert_array_equal(weight.numpy(), other.numpy())
     assert generator.config.hidden_size == 8  # a quarter
 
@@ -102,9 +113,14 @@ def test_it_learns(tiny, store, tmp_path):
     assert held_out["disc_recall"] > 0.1
 
 
-@pytest.mark.parametrize("flags", [{}, {"mlm_only": True}, {"amp": "O1"}])
-def test_a_stopped_run_goes_on_bit_for_bit(tiny, store, tmp_path, monkeypatch, flags):
+@pytest.mark.parametrize(
+    "flags",
+    [{}, {"mlm_only": True}, {"amp": "O1"}, {"model_type": "electra"}, {"model_type": "bert", "mlm_only": True},
+     {"model_type": "ernie", "mlm_only": True, "amp": "O1"}],
+)  # fmt: skip
+def test_a_stopped_run_goes_on_bit_for_bit(tinies, store, tmp_path, monkeypatch, flags):
     """Stopped between two log lines, in the second of several epochs."""
+    tiny = tinies[flags.get("model_type", "convbert")]
     if flags.get("amp") and bfloat16_obstacle():
         pytest.skip(bfloat16_obstacle())
     flags = {**flags, "max_steps": 48, "save_steps": 35, "logging_steps": 10, "train_batch_size": 32}
@@ -139,10 +155,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(tiny, store, tmp_path, monkeypatch, f
 
 
 def test_accumulated_batches_learn_as_one(tmp_path, store):
-    (tmp_path / "tiny").mkdir()
-    sizes = {**SIZES, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    (tmp_path / "tiny/config.json").write_text(json.dumps(ConvBertConfig(**sizes).to_dict()))
-    shutil.copy(ROOT / "samples/vocab.txt", tmp_path / "tiny")
+    configured(tmp_path / "tiny", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     pretrain(tmp_path / "tiny", tmp_path / "one", store, train_batch_size=16)
     pretrain(tmp_path / "tiny", tmp_path / "two", store, train_batch_size=4, gradient_accumulation_steps=4)
     one, two = (read_json(tmp_path / name / "results.json") for name in ("one", "two"))
@@ -154,10 +167,7 @@ def test_accumulated_batches_learn_as_one(tmp_path, store):
 def test_dropout_of_this_run_alone(tmp_path, store):
     """The same run as that of a configuration without dropout, but what is saved has the model's own rates."""
     for name, rate in (("own", 0.1), ("none", 0.0)):
-        sizes = {**SIZES, "hidden_dropout_prob": rate, "attention_probs_dropout_prob": rate}
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "config.json").write_text(json.dumps(ConvBertConfig(**sizes).to_dict()))
-        shutil.copy(ROOT / "samples/vocab.txt", tmp_path / name)
+        configured(tmp_path / name, hidden_dropout_prob=rate, attention_probs_dropout_prob=rate)
     pretrain(tmp_path / "none", tmp_path / "expected", store)
     pretrain(tmp_path / "own", tmp_path / "dropped", store)
     pretrain(tmp_path / "own", tmp_path / "found", store, dropout=0)
@@ -170,10 +180,15 @@ def test_dropout_of_this_run_alone(tmp_path, store):
         assert (config.hidden_dropout_prob, config.attention_probs_dropout_prob) == (0.1, 0.1)
 
 
+@pytest.fixture(scope="module", params=["convbert", "electra"])
+def model_type(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def trained(tiny, store, tmp_path_factory):
+def trained(tinies, model_type, store, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained") / "out"
-    pretrain(tiny, folder, store, max_steps=3)
+    pretrain(tinies[model_type], folder, store, max_steps=3, model_type=model_type)
     return folder
 
 
@@ -190,42 +205,60 @@ def parts(trained, tmp_path):
     }
 
 
-def test_going_on_from_folders(trained, store, tmp_path, capsys):
+def test_going_on_from_folders(trained, model_type, store, tmp_path, capsys):
     before = read_weights(trained / "last")
     for number, (folder, whole) in enumerate(parts(trained, tmp_path).items()):
         capsys.readouterr()
         output = tmp_path / f"out-{number}"
-        pretrain(folder, output, store, init_from_ckpt=None, max_steps=1, learning_rate=0.0)
+        flags = dict(init_from_ckpt=None, max_steps=1, learning_rate=0.0, model_type=model_type)
+        pretrain(folder, output, store, **flags)
         assert ("no generator there; a new one starts at random" in capsys.readouterr().err) == (not whole)
         for name, array in read_weights(output / "last").items():
             same = np.array_equal(array, before[name])
             if whole or name.startswith("discriminator."):
                 assert same, (folder, name)
-        generator = ConvBertForPretraining.from_pretrained(output / "last").generator
+        generator = model_class(model_type, "ForPretraining").from_pretrained(output / "last").generator
         assert generator.config.hidden_size == 8
 
 
-def test_a_folder_s_sizes_without_its_weights(trained, store, tmp_path):
-    pretrain(trained / "discriminator", tmp_path / "out", store, max_steps=1, learning_rate=0.0)
-    name = "discriminator.convbert.encoder.layers.0.linear1.weight"
+def test_a_folder_s_sizes_without_its_weights(trained, model_type, store, tmp_path):
+    flags = dict(max_steps=1, learning_rate=0.0, model_type=model_type)
+    pretrain(trained / "discriminator", tmp_path / "out", store, **flags)
+    name = f"discriminator.{model_type}.encoder.layers.0.linear1.weight"
     assert not np.array_equal(read_weights(tmp_path / "out/last")[name], read_weights(trained / "last")[name])
 
 
-def test_a_later_phase_with_longer_sequences(trained, store, tmp_path):
+def test_a_later_phase_with_longer_sequences(trained, model_type, store, tmp_path):
     """The same tokens, packed anew."""
     before = (store / "tokens.bin").stat().st_mtime_ns
-    pretrain(trained / "discriminator", tmp_path / "out", store, init_from_ckpt=None, max_seq_length=32, max_steps=1)
+    flags = dict(init_from_ckpt=None, max_seq_length=32, max_steps=1, model_type=model_type)
+    pretrain(trained / "discriminator", tmp_path / "out", store, **flags)
     assert (store / "tokens.bin").stat().st_mtime_ns == before
     assert (store / "segments-32-0.1-train.bin").is_file()
 
 
-def test_masked_words_alone(tiny, store, tmp_path, capsys):
-    pretrain(tiny, tmp_path / "out", store, mlm_only=True, whole_word_masking=True, masking="bert")
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+def test_masked_words_alone(tinies, store, tmp_path, capsys, caplog, model_type):
+    """And what becomes of it: a longer training, and a fine-tune."""
+    flags = dict(mlm_only=True, model_type=model_type)
+    pretrain(tinies[model_type], tmp_path / "out", store, whole_word_masking=True, masking="bert", **flags)
     assert "disc_loss" not in capsys.readouterr().out
-    model = ConvBertGenerator.from_pretrained(tmp_path / "out/generator")
+    folder = tmp_path / "out/generator"
+    model = model_class(model_type, "ForMaskedLM").from_pretrained(folder)
     assert model.config.hidden_size == 32
+    assert not any("pooler" in name for name in read_weights(folder))  # nothing that was not trained
     assert not (tmp_path / "out/discriminator").exists()
-    pretrain(tmp_path / "out/generator", tmp_path / "more", store, mlm_only=True, init_from_ckpt=None, max_steps=1)
+    pretrain(folder, tmp_path / "more", store, init_from_ckpt=None, max_steps=1, learning_rate=0.0, **flags)
+    for name, array in read_weights(tmp_path / "more/generator").items():
+        np.testing.assert_array_equal(array, read_weights(folder)[name], err_msg=name)
+
+    arguments = f"--task_name RTE --data_dir {ROOT / 'samples'} --max_steps 1 --max_seq_length 32 --learning_rate 0"
+    arguments += f" --model_type {model_type} --model_name_or_path {folder} --output_dir {tmp_path / 'rte'}"
+    caplog.clear()
+    assert run_glue.main([*arguments.split(), "--device", "cpu"]) == 0
+    assert "starting anew: " in caplog.text
+    name = f"{model_type}.encoder.layers.0.self_attn.q_proj.weight"
+    np.testing.assert_array_equal(read_weights(tmp_path / "rte")[name], read_weights(folder)[name])
 
 
 def test_from_an_own_vocabulary_to_a_fine_tune(tmp_path, capsys):
@@ -243,51 +276,76 @@ def test_from_an_own_vocabulary_to_a_fine_tune(tmp_path, capsys):
     assert tokenizer.tokenize("Zürich")[0][0] == "Z"
     config = ConvBertConfig.from_pretrained(tmp_path / "out/discriminator")
     assert config.vocab_size == 900
-    assert config.num_hidden_layers == PRESETS["convbert-tiny"]["num_hidden_layers"]
+    assert config.num_hidden_layers == preset("convbert-tiny").num_hidden_layers
     arguments = ["--task_name", "RTE", "--data_dir", ROOT / "samples", "--max_steps", 1, "--max_seq_length", 32]
     arguments += ["--model_name_or_path", tmp_path / "out/discriminator", "--output_dir", tmp_path / "rte"]
     assert run_glue.main([*map(str, arguments), "--device", "cpu"]) == 0
     assert ConvBertTokenizer.from_pretrained(tmp_path / "rte").do_lower_case is False
 
 
-def test_the_discriminator_is_what_a_fine_tune_begins_with(trained, caplog):
+def test_the_discriminator_is_what_a_fine_tune_begins_with(trained, model_type, caplog):
     with caplog.at_level(logging.WARNING):
-        model = ConvBertForSequenceClassification.from_pretrained(trained / "discriminator")
+        model = model_class(model_type, "ForSequenceClassification").from_pretrained(trained / "discriminator")
     assert "starting anew: classifier" in caplog.text
     weights = read_weights(trained / "discriminator")
-    name = "convbert.encoder.layers.0.self_attn.q_proj.weight"
+    name = f"{model_type}.encoder.layers.0.self_attn.q_proj.weight"
     np.testing.assert_array_equal(dict(model.named_parameters())[name].numpy(), weights[name])
 
 
 @needs("torch", "transformers", "paddlenlp")
-def test_other_libraries_take_the_parts(tiny, store, tmp_path):
+@pytest.mark.parametrize("model_type", ["convbert", "electra"])
+def test_other_libraries_take_the_parts(tinies, store, tmp_path, model_type):
     import paddlenlp.transformers as paddlenlp
     import transformers
 
-    pretrain(tiny, tmp_path / "out", store, max_steps=1, generator_size=0.5)
+    pretrain(tinies[model_type], tmp_path / "out", store, max_steps=1, generator_size=0.5, model_type=model_type)
     ids = np.random.default_rng(0).integers(5, 1000, (2, 20))
-    for part, ours in (("generator", ConvBertGenerator), ("discriminator", ConvBertDiscriminator)):
+    encoder = f"{ARCHITECTURES[model_type].prefix}Model"
+    for part, kind in (("generator", "Generator"), ("discriminator", "Discriminator")):
         source = tmp_path / "out" / part
         convert(source, tmp_path / f"hf-{part}", to="hf")
-        model = ours.from_pretrained(source).convbert
+        model = model_class(model_type, kind).from_pretrained(source).backbone
         model.eval()
         expected = model(paddle.to_tensor(ids)).numpy()
-        theirs = transformers.ConvBertModel.from_pretrained(tmp_path / f"hf-{part}").eval()
+        theirs = getattr(transformers, encoder).from_pretrained(tmp_path / f"hf-{part}").eval()
         import torch
 
         with torch.no_grad():
             found = theirs(torch.from_numpy(ids)).last_hidden_state.numpy()
         np.testing.assert_allclose(found, expected, atol=1e-5)
-        theirs = paddlenlp.ConvBertModel.from_pretrained(str(source))
+        theirs = getattr(paddlenlp, encoder).from_pretrained(str(source))
         theirs.eval()
-        np.testing.assert_allclose(theirs(paddle.to_tensor(ids))[0].numpy(), expected, atol=1e-5)
+        found = theirs(paddle.to_tensor(ids))
+        found = found[0] if isinstance(found, tuple) else found
+        np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
+
+
+@needs("torch", "transformers")
+@pytest.mark.parametrize("kind", ["ForMaskedLM", "ForPreTraining"])
+def test_hugging_face_s_bert_goes_on(tmp_path, store, capsys, kind):
+    import transformers
+
+    settings = {name: size for name, size in SIZES.items() if name != "embedding_size"}
+    theirs = getattr(transformers, f"Bert{kind}")(transformers.BertConfig(**settings))
+    theirs.save_pretrained(tmp_path / "hf")
+    shutil.copy(ROOT / "samples/vocab.txt", tmp_path / "hf")
+    flags = dict(model_type="bert", mlm_only=True, init_from_ckpt=None, max_steps=1, learning_rate=0.0)
+    pretrain(tmp_path / "hf", tmp_path / "out", store, **flags)
+    assert "starts at random" not in capsys.readouterr().err
+    found, expected = read_weights(tmp_path / "out/generator"), theirs.state_dict()
+    for ours, name in (
+        ("bert.encoder.layers.0.self_attn.q_proj.weight", "bert.encoder.layer.0.attention.self.query.weight"),
+        ("cls.predictions.transform.weight", "cls.predictions.transform.dense.weight"),
+    ):
+        np.testing.assert_array_equal(found[ours], expected[name].numpy().T)
+    assert ("bert.pooler.dense.weight" in found) == (kind == "ForPreTraining")
 
 
 @pytest.mark.parametrize("name", [name for name in PRESETS if f"{name}-generator" in PRESETS])
 def test_every_size_has_its_published_generator(name):
-    config = ConvBertConfig.from_preset(name, vocab_size=1000, num_labels=5)
+    config = preset(name, vocab_size=1000, num_labels=5)
     found = generator_config(config, None)
-    assert found == ConvBertConfig.from_preset(f"{name}-generator", vocab_size=1000)
+    assert found == preset(f"{name}-generator", vocab_size=1000)
     half = generator_config(config, 0.5)
     assert half.hidden_size == config.hidden_size // 2
     assert half.num_attention_heads == config.num_attention_heads // 2
@@ -374,7 +432,12 @@ BAD = [
     ("--model_name convbert-tiny --vocab_file nothing", "nothing: can't be read as a vocabulary"),
     ("--init_from_ckpt", "no weights here"),
     ("--device gpu", "--device gpu: this Paddle sees cpu"),
-    ("--model_type bert", "invalid choice"),
+    ("--model_type gpt", "invalid choice"),
+    ("--model_type bert", "--model_type bert has no discriminator; add --mlm_only"),
+    ("--model_type ernie", "--model_type ernie has no discriminator; add --mlm_only"),
+    ("--model_type electra --mask_conv_padding", "--mask_conv_padding is for convolutions; --model_type electra"),
+    ("--model_type electra", "a convbert model, not an ELECTRA; take --model_type convbert"),
+    ("--model_type electra --model_name convbert-small", "convbert-small: a convbert model, not an ELECTRA; take"),
     ("--whole_words", "unrecognized arguments"),
 ]
 

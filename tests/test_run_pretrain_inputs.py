@@ -8,9 +8,10 @@ import pytest
 from conftest import ROOT
 
 import run_pretrain
+from family.architectures import config_class, model_class
+from family.configurations import PRESETS, preset
 from files.json_files import read_json
 from layers.configuration import ConvBertConfig
-from modeling import ConvBertForPretraining, ConvBertForSequenceClassification, ConvBertGenerator
 from pretraining.models import build_model, find_generator
 from tokenizer import ConvBertTokenizer
 
@@ -106,7 +107,7 @@ def test_a_killed_store_is_no_obstacle(sizes, here):
 
 
 def of_preset(name, **changes):
-    return ConvBertConfig.from_preset(name, **changes).to_dict()
+    return preset(name, **changes).to_dict()
 
 
 @pytest.mark.parametrize(
@@ -117,6 +118,9 @@ def of_preset(name, **changes):
         (of_preset("convbert-tiny", hidden_dropout_prob=0.0), 1e-3, 32, "convbert-tiny's"),
         (of_preset("convbert-base", num_hidden_layers=24), 2e-4, 256, "convbert-base's, the nearest in width to "),
         (of_preset("convbert-small", hidden_size=320), 3e-4, 128, "convbert-small's, the nearest in width to "),
+        (of_preset("electra-small", vocab_size=9), 5e-4, 128, "electra-small's"),
+        (of_preset("electra-base", hidden_size=192), 5e-4, 128, "electra-small's, the nearest in width to "),
+        (of_preset("bert-base-uncased", vocab_size=9), 1e-4, 256, "bert-base-uncased's"),
     ],
 )
 def test_a_folder_s_size_says_rate_and_batch(here, config, rate, batch, words):
@@ -124,7 +128,8 @@ def test_a_folder_s_size_says_rate_and_batch(here, config, rate, batch, words):
     (here / "run/discriminator/config.json").write_text(json.dumps(config))
     (here / "link").symlink_to("run/discriminator")
     for name in ("run/discriminator/", f"{here}/run/discriminator", "run/../run/discriminator", "link"):
-        args = run_pretrain.parse_args(["--input_dir", "a.txt", "--output_dir", "out", "--model_name_or_path", name])
+        flags = ["--input_dir", "a.txt", "--output_dir", "out", "--model_name_or_path", name, "--mlm_only"]
+        args = run_pretrain.parse_args([*flags, "--model_type", config["model_type"]])
         said = run_pretrain.choose_rates(args, name)
         assert (args.learning_rate, args.train_batch_size) == (rate, batch)
         assert f"--learning_rate {rate:g} --train_batch_size {batch}: {words}" in said
@@ -133,11 +138,13 @@ def test_a_folder_s_size_says_rate_and_batch(here, config, rate, batch, words):
     assert run_pretrain.choose_rates(args, name) is None
 
 
-@pytest.mark.parametrize("name", run_pretrain.RATES)
+@pytest.mark.parametrize("name", [*run_pretrain.SETTINGS, "bert-base-chinese", "ernie-3.0-medium-zh"])
 def test_a_size_s_own_rate_and_batch(name):
-    args = run_pretrain.parse_args(["--input_dir", "a.txt", "--output_dir", "out", "--model_name_or_path", name])
+    flags = ["--input_dir", "a.txt", "--output_dir", "out", "--model_name_or_path", name, "--mlm_only"]
+    args = run_pretrain.parse_args([*flags, "--model_type", PRESETS[name].model_type])
     run_pretrain.choose_rates(args, name)
-    assert (args.learning_rate, args.train_batch_size) == (run_pretrain.RATES[name], run_pretrain.BATCHES[name])
+    own = run_pretrain.SETTINGS.get(name, run_pretrain.BERT_SETTINGS)
+    assert (args.learning_rate, args.train_batch_size) == own
 
 
 def test_what_was_taken_is_said(here, capsys):
@@ -155,17 +162,17 @@ def test_what_was_taken_is_said(here, capsys):
 # -------------------------------------------------------------------------------------------------------------- heads
 
 
-def test_new_heads_are_said(sizes, here, capsys):
-    config = ConvBertConfig(**SIZES)
-    for name, model in (
-        ("classifier", ConvBertForSequenceClassification(config)),
-        ("generator", ConvBertGenerator(config)),
-        ("both", ConvBertForPretraining(config, config)),
+@pytest.mark.parametrize("model_type", ["convbert", "electra"])
+def test_new_heads_are_said(sizes, here, capsys, model_type):
+    config = config_class(model_type).from_dict(SIZES)
+    for name, kind, configs in (
+        ("classifier", "ForSequenceClassification", [config]),
+        ("classifier/generator", "ForSequenceClassification", [config]),
+        ("generator", "ForMaskedLM", [config]),
+        ("both", "ForPretraining", [config, config]),
     ):
-        model.save_pretrained(here / name)
+        model_class(model_type, kind)(*configs).save_pretrained(here / name)
         shutil.copy(sizes / "vocab.txt", here / name)
-    (here / "classifier/generator").mkdir()
-    ConvBertForSequenceClassification(config).save_pretrained(here / "classifier/generator")
     tokenizer = ConvBertTokenizer.from_pretrained(sizes)
     for name, mlm_only, new in (
         ("classifier", False, ["classifier: no discriminator's head", "classifier/generator: no generator's head"]),
@@ -176,9 +183,19 @@ def test_new_heads_are_said(sizes, here, capsys):
         ("both", True, []),
     ):
         capsys.readouterr()
-        build_model(name, tokenizer, True, mlm_only)
+        build_model(name, tokenizer, True, mlm_only, model_type=model_type)
         said = [line for line in capsys.readouterr().err.splitlines() if line.endswith("a new one starts at random")]
         assert [line.partition(" there;")[0].removeprefix(f"{here}/") for line in said] == new
+
+
+@pytest.mark.parametrize("model_type", ["bert", "ernie"])
+def test_a_new_head_for_masked_words_is_said(sizes, here, capsys, model_type):
+    config, tokenizer = config_class(model_type).from_dict(SIZES), ConvBertTokenizer.from_pretrained(sizes)
+    for kind, new in (("ForMaskedLM", False), ("ForSequenceClassification", True), ("Model", True)):
+        model_class(model_type, kind)(config).save_pretrained(here / kind)
+        build_model(kind, tokenizer, True, True, model_type=model_type)
+        said = capsys.readouterr().err
+        assert (f"{kind}: no generator's head there; a new one starts at random\n" in said) == new
 
 
 def test_the_generator_beside_a_discriminator_by_any_name(here):

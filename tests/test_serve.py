@@ -68,6 +68,25 @@ def test_one_text_many_and_pairs(client, predictor):
             assert "score" not in found
 
 
+@pytest.mark.parametrize("model_type", ["bert", "electra", "ernie"])
+def test_other_architectures(tmp_path, model_type):
+    """They have no convolutions, and nothing is said of any."""
+    from starlette.testclient import TestClient
+
+    predictor = Predictor(model_folder(tmp_path / "model", model_type, label_names=["bad", "good"]))
+    client = TestClient(serve.make_app(predictor))
+    texts, pairs = ["a good film", "", "x " * 300], ["b", "c", "d"]
+    found = client.post("/predict", json={"text": texts, "text_pair": pairs}).json()["predictions"]
+    for answer, wanted in zip(found, predictor(texts, pairs), strict=True):
+        assert answer["label"] == wanted.label
+        assert answer["probabilities"] == pytest.approx(wanted.probabilities, abs=1e-6)
+    assert client.get("/health").json()["labels"] == ["bad", "good"]
+    answer = client.post("/explain", json={"text": texts[0], "layer": 2})
+    assert answer.content.startswith(b"\x89PNG")
+    for path in ("/", "/openapi.json"):
+        assert not re.search("convolution|kernel", client.get(path).text, re.IGNORECASE)
+
+
 def test_a_regression(tmp_path):
     from starlette.testclient import TestClient
 

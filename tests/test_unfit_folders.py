@@ -1,20 +1,16 @@
 """Folders of a model whose files don't go together: one line that says so, before anything starts at random."""
 
-import json
 import logging
 
-import numpy as np
 import pytest
-from conftest import ROOT, needs
+from conftest import ROOT
 
 import convert
 import export
 import predict
 import run_glue
-from conversion.paddlenlp_models import load_paddlenlp_classifier
 from files.errors import InputError
 from files.json_files import read_json, write_json
-from files.weights import write_safetensors
 from layers.configuration import ConvBertConfig
 from modeling import ConvBertForSequenceClassification, ConvBertModel
 from tokenizer import ConvBertTokenizer
@@ -83,39 +79,7 @@ def test_a_folder_of_another_type_of_model(model, tmp_path, one_line, spelled, a
     write_json(model / "config.json", read_json(model / "config.json") | {"model_type": spelled})
     flags = ["--model_name_or_path", str(model), "--task_name", "SST-2", "--data_dir", str(ROOT / "samples")]
     status = run_glue.main([*flags, "--model_type", asked, "--device", "cpu", "--output_dir", str(tmp_path / "out")])
-    one_line(status, rf"a convbert model, not a {asked.upper()}; take --model_type convbert")
-
-
-@needs("paddlenlp")
-@pytest.mark.parametrize("architecture", ["BertModel", "BertForSequenceClassification", "BertForMaskedLM", None])
-@pytest.mark.parametrize("prefix", ["", "bert."])
-def test_a_bert_is_found_with_a_prefix_and_without(tmp_path, architecture, prefix):
-    write_bert(tmp_path, architecture, prefix)
-    model = load_paddlenlp_classifier("bert", str(tmp_path), ["a", "b"], 50, "head")
-    query = model.bert.encoder.layers[0].self_attn.q_proj.weight.numpy()
-    np.testing.assert_array_equal(query, np.arange(64, dtype="f").reshape(8, 8).T)
-
-
-@needs("paddlenlp")
-def test_a_bert_with_other_names_is_refused(tmp_path):
-    write_bert(tmp_path, "BertModel", "electra.")
-    with pytest.raises(InputError, match=r"does not fit BertForSequenceClassification: .* is not in its weights"):
-        load_paddlenlp_classifier("bert", str(tmp_path), ["a", "b"], 50, "head")
-
-
-def write_bert(folder, architecture, prefix):
-    """A BERT of Hugging Face's with one layer; of its names those that matter."""
-    shapes = {f"embeddings.{name}_embeddings.weight": [n, 8] for name, n in
-              [("word", 50), ("position", 16), ("token_type", 2)]}  # fmt: skip
-    shapes |= {f"encoder.layer.0.{name}.weight": [8, 8] for name in (
-        "attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense",
-        "intermediate.dense", "output.dense",
-    )}  # fmt: skip
-    weights = {prefix + name: np.arange(np.prod(shape), dtype="f").reshape(shape) for name, shape in shapes.items()}
-    write_safetensors(folder / "model.safetensors", weights, "pt")
-    sizes = dict(vocab_size=50, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8,
-                 max_position_embeddings=16, type_vocab_size=2, model_type="bert")  # fmt: skip
-    (folder / "config.json").write_text(json.dumps(sizes | ({"architectures": [architecture]} if architecture else {})))
+    one_line(status, rf"a convbert model, not an? {asked.upper()}; take --model_type convbert")
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".json"])

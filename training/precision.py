@@ -72,7 +72,7 @@ class PaddlePrecision(Precision):
             self.scaler.load_state_dict(state)
 
 
-def choose_precision(level, dtype, device, model_type="convbert"):
+def choose_precision(level, dtype, device):
     """The Precision that `--amp level --amp_dtype dtype` asks for.
 
     Args:
@@ -81,14 +81,12 @@ def choose_precision(level, dtype, device, model_type="convbert"):
         device: full name, as of device.choose_device.
 
     Raises:
-        InputError: not possible on this device, or with this model.
+        InputError: not possible on this device.
     """
     if level is None:
         return Precision()
     asked = f"--amp {level} --amp_dtype {dtype}"
     if device == "cpu" and level == "O1" and dtype == "bfloat16":
-        if model_type != "convbert":
-            raise InputError(f"{asked}: on a CPU only ConvBERT has such products, not {model_type}")
         if reason := bfloat16_obstacle():
             raise InputError(f"{asked}: {reason}")
         return Precision(bfloat16)

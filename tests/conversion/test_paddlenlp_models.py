@@ -1,8 +1,6 @@
-"""Our folders in PaddleNLP's ConvBERT and the reverse; Hugging Face's encoders in PaddleNLP's classes."""
+"""Our folders in PaddleNLP's classes and the reverse; what Paddle's model zoo has."""
 
-import http.server
 import sys
-import threading
 
 import numpy as np
 import paddle
@@ -13,9 +11,12 @@ import modeling
 import run_glue
 from comparison import parity
 from conversion import paddlenlp_models
+from conversion.formats import convert
+from family.architectures import class_named
+from family.configurations import PUBLISHED
 from files.errors import InputError
 from files.json_files import read_json, write_json
-from files.weights import read_weights, write_safetensors
+from files.weights import write_safetensors
 from modeling import ConvBertConfig, ConvBertForSequenceClassification, ConvBertModel
 
 pytestmark = needs("paddlenlp")
@@ -122,106 +123,68 @@ def test_an_unpadded_batch_agrees_whatever_the_pad_row_holds(tmp_path):
         np.testing.assert_allclose(ours(ids).numpy(), theirs(ids)[0].numpy(), rtol=0, atol=1e-5)
 
 
-def as_it_is(name):
-    return name
+# ---------------------------------------------------------------------------------------- BERT, ELECTRA and ERNIE
+
+KINDS = ["Model", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "ForMultipleChoice"]
+FAMILY = {
+    "Bert": [*KINDS, "ForMaskedLM"],
+    "Electra": [*KINDS, "Generator", "Discriminator"],
+    "Ernie": [*KINDS, "ForMaskedLM"],
+}
+FAMILY_SETTINGS = dict(
+    vocab_size=120, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48,
+    max_position_embeddings=80,
+)  # fmt: skip
+OWN = {
+    "Electra": {"embedding_size": 16},
+    "Ernie": {"use_task_id": True, "task_id": 2, "hidden_act": "relu"},
+    "Bert": {},
+}
+EVERY_HEAD = pytest.mark.parametrize("head", [prefix + kind for prefix, kinds in FAMILY.items() for kind in kinds])
 
 
-def old(name):
-    return name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+def prefix_of(head):
+    return next(prefix for prefix in FAMILY if head.startswith(prefix))
 
 
-def wrapped(name):
-    return f"module._orig_mod.{name}"
+def paddlenlp_s(head, **changes):
+    prefix = prefix_of(head)
+    config = getattr(zoo(), f"{prefix}Config")(**FAMILY_SETTINGS, **OWN[prefix], **changes)
+    return disturbed(getattr(zoo(), head)(config))
 
 
-def renamed(folder, spelling):
-    """The folder with its weights under other names, as PyTorch's DataParallel and old files have them."""
-    weights = {spelling(name): array for name, array in read_weights(folder).items()}
-    write_safetensors(folder / "model.safetensors", weights, "pt")
-
-
-@needs("torch", "transformers")
-@pytest.mark.parametrize("spelling", [as_it_is, old, wrapped])
-@pytest.mark.parametrize("model_type", ["bert", "electra", "ernie"])
-def test_hugging_face_encoders_give_the_same_numbers(tmp_path, model_type, spelling):
-    import torch
-    import transformers
-
-    family = paddlenlp_models.FAMILIES[model_type]
-    settings = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48, vocab_size=120)
-    settings |= {"embedding_size": 16} if model_type == "electra" else {}
-    torch.manual_seed(0)
-    config = getattr(transformers, f"{family}Config")(**settings)
-    theirs = getattr(transformers, f"{family}Model")(config).eval()
-    with torch.no_grad():
-        for weight in theirs.parameters():
-            weight.add_(torch.randn_like(weight) * 0.05)
-        theirs.embeddings.word_embeddings.weight[0] = 0
-    theirs.save_pretrained(tmp_path)
-    renamed(tmp_path, spelling)
-    before = sorted(tmp_path.iterdir())
-    ours = paddlenlp_models.load_paddlenlp_classifier(
-        model_type, str(tmp_path), ["a", "b", "c"], vocab_size=0, start="misfit"
-    )
-    assert sorted(tmp_path.iterdir()) == before
+def same_outputs(theirs, ours):
+    """On a padded batch with two segments; for multiple choice with two choices of it."""
+    choices = "MultipleChoice" in type(ours).__name__
+    arrays = [np.stack([array, array[::-1]], 1) if choices else array for array in batch(FAMILY_SETTINGS)]
+    ids, types, _ = map(paddle.to_tensor, arrays)
+    theirs.num_choices = 2  # PaddleNLP's BERT doesn't look
     ours.eval()
-    ids, types, mask = batch({"vocab_size": 120})
-    with torch.no_grad():
-        expected = theirs(
-            torch.from_numpy(ids), token_type_ids=torch.from_numpy(types), attention_mask=torch.from_numpy(mask)
-        )[0].numpy()
-    ids, types, mask = map(paddle.to_tensor, (ids, types, mask))
+    theirs.eval()
     with paddle.no_grad():
-        found = getattr(ours, ours.base_model_prefix)(ids, token_type_ids=types, attention_mask=mask)
-    found = (found[0] if isinstance(found, tuple) else found).numpy()
-    real = mask.numpy().astype(bool)
-    np.testing.assert_allclose(found[real], expected[real], rtol=0, atol=1e-5)
+        expected, found = theirs(ids, token_type_ids=types), ours(ids, token_type_ids=types)
+    expected = expected if isinstance(expected, tuple) else (expected,)
+    found = found if isinstance(found, tuple) else (found,)
+    for one, other in zip(found, expected, strict=False):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=0, atol=1e-5)
 
 
-def test_a_wrapper_around_paddlenlp_s_own_names_is_no_other_model(tmp_path):
-    settings = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48, vocab_size=120)
-    theirs = disturbed(zoo().BertForSequenceClassification(zoo().BertConfig(**settings, num_labels=3)))
-    theirs.save_pretrained(str(tmp_path), safe_serialization=True)
-    renamed(tmp_path, wrapped)
-    ours = paddlenlp_models.load_paddlenlp_classifier("bert", str(tmp_path), ["a", "b", "c"], vocab_size=0)
-    for name, weight in theirs.state_dict().items():
-        np.testing.assert_array_equal(ours.state_dict()[name].numpy(), weight.numpy())
+@pytest.mark.parametrize("safe", [False, True])
+@EVERY_HEAD
+def test_we_load_paddlenlp_s_family(tmp_path, head, safe):
+    theirs = paddlenlp_s(head)
+    theirs.save_pretrained(str(tmp_path / "theirs"), safe_serialization=safe)
+    assert convert(tmp_path / "theirs", tmp_path / "converted") == head
+    for folder in ("theirs", "converted"):
+        same_outputs(theirs, class_named(head).from_pretrained(tmp_path / folder, whole=True))
 
 
-@pytest.mark.parametrize("status", [200, 403, 404, 500])
-def test_a_zoo_that_answers_is_there_whatever_it_answers(tmp_path, monkeypatch, status):
-    """An object store's root answers 403."""
-    import paddlenlp.utils.env
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_error(status)
-
-        def log_message(self, *args):
-            pass
-
-    monkeypatch.setattr(paddlenlp.utils.env, "MODEL_HOME", str(tmp_path))
-    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.handle_request, daemon=True).start()
-        monkeypatch.setattr(paddlenlp_models, "ZOO_HOST", f"http://127.0.0.1:{server.server_port}")
-        with paddlenlp_models._one_line_errors("bert-base-uncased"):
-            reached = True
-    assert reached
-
-
-@needs("torch", "transformers")
-def test_an_unknown_part_of_an_ernie_is_named(tmp_path):
-    import transformers
-
-    config = transformers.ErnieConfig(
-        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, vocab_size=50
-    )
-    transformers.ErnieModel(config).save_pretrained(tmp_path)
-    weights = read_weights(tmp_path)
-    weights["encoder.layer.0.adapter.weight"] = np.zeros((2, 2), "f")
-    write_safetensors(tmp_path / "model.safetensors", weights)
-    with pytest.raises(InputError, match=r"unknown key encoder\.layer\.0\.adapter\.weight"):
-        paddlenlp_models.load_paddlenlp_classifier("ernie", str(tmp_path), ["a", "b"], vocab_size=0, start="misfit")
+@EVERY_HEAD
+def test_paddlenlp_loads_our_family(tmp_path, head):
+    cls = class_named(head)
+    ours = disturbed(cls(cls.config_class(**FAMILY_SETTINGS, **OWN[prefix_of(head)])))
+    ours.save_pretrained(tmp_path)
+    same_outputs(getattr(zoo(), head).from_pretrained(tmp_path), ours)
 
 
 def test_a_pooler_with_another_activation_is_refused(tmp_path):
@@ -231,6 +194,91 @@ def test_a_pooler_with_another_activation_is_refused(tmp_path):
         ConvBertModel.from_pretrained(tmp_path)
 
 
+def test_a_joint_electra_of_paddlenlp_s(tmp_path):
+    theirs = paddlenlp_s("ElectraForTotalPretraining")
+    parts = theirs.generator.electra.embeddings, theirs.discriminator.electra.embeddings
+    theirs.save_pretrained(str(tmp_path / "untied"))
+    with pytest.raises(InputError, match=r"differs from .*, with which it is one here"):
+        convert(tmp_path / "untied", tmp_path / "ours")
+    parts[0].set_state_dict(parts[1].state_dict())
+    theirs.save_pretrained(str(tmp_path / "theirs"))
+    assert convert(tmp_path / "theirs", tmp_path / "ours") == "ElectraForPretraining"
+    ours = class_named("ElectraForPretraining").from_pretrained(tmp_path / "ours", whole=True)
+    same_outputs(theirs.generator, ours.generator)
+    same_outputs(theirs.discriminator, ours.discriminator)
+
+
+def test_joined_weights_of_paddlenlp_s_fuse_are_refused(tmp_path):
+    weights = {"bert.encoder.layers.0.fused_attn.qkv_weight": np.zeros((3, 4, 8, 32), "f")}
+    write_safetensors(tmp_path / "model.safetensors", weights)
+    write_json(tmp_path / "config.json", {"model_type": "bert", "fuse": True})
+    with pytest.raises(InputError, match="made with fuse, which joins weights"):
+        convert(tmp_path, tmp_path / "ours")
+
+
+# --------------------------------------------------------------------------------------------------------- the zoo
+
+
+def test_the_table_of_published_models_is_paddlenlp_s():
+    for name, entry in PUBLISHED.items():
+        if not entry.zoo:
+            continue
+        prefix = prefix_of(entry.model_type.capitalize())
+        tokenizer, model = getattr(zoo(), f"{prefix}Tokenizer"), getattr(zoo(), f"{prefix}PretrainedModel")
+        for ours, theirs in (
+            (entry.zoo, model.pretrained_resource_files_map["model_state"][name]),
+            (entry.vocabulary, tokenizer.pretrained_resource_files_map["vocab_file"][name]),
+        ):
+            assert ours.partition("://")[2] == theirs.partition("://")[2]
+        assert tokenizer.pretrained_init_configuration[name] == {"do_lower_case": entry.do_lower_case}
+        config = paddlenlp_models.zoo_model(name).config
+        for key, value in getattr(zoo(), f"{prefix}Config").pretrained_init_configuration[name].items():
+            assert config[key] == value, (name, key)
+
+
+@pytest.mark.parametrize(
+    ("name", "model_type", "expected"),
+    [
+        ("bert-large-uncased", "bert", {"hidden_size": 1024, "type_vocab_size": 2, "num_attention_heads": 16}),
+        ("chinese-electra-small", "electra", {"embedding_size": 128, "hidden_size": 256, "vocab_size": 21128}),
+        ("ernie-3.0-base-zh", "ernie", {"use_task_id": True, "task_type_vocab_size": 3, "type_vocab_size": 4}),
+        ("ernie-2.0-base-en", "ernie", {"use_task_id": False, "hidden_act": "gelu", "intermediate_size": 3072}),
+    ],
+)
+def test_the_rest_of_the_zoo_is_found_through_paddlenlp(name, model_type, expected):
+    for asked in (model_type, None):
+        model = paddlenlp_models.zoo_model(name, asked)
+        assert expected.items() <= model.config.items()
+        assert model.config["model_type"] == model_type
+        assert model.switches == {"do_lower_case": True}
+        assert model.weights.startswith("http")
+        assert model.weights.endswith(".pdparams")
+        assert model.vocabulary.endswith("vocab.txt")
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "message"),
+    [
+        ("electra-small-generator", None, "not in Paddle's model zoo; .* has it as hf:google/electra-small-generator"),
+        ("electra-large-generator", None, "Paddle's model zoo has no weights of it; hf:OWNER/NAME"),
+        ("ernie-tiny", "ernie", "cuts texts into words and sentence pieces"),
+        ("bert-huge", "bert", "neither a folder nor a model of Paddle's zoo; hf:OWNER/NAME"),
+        ("bert-base-uncased", "electra", "a model of type bert, not electra"),
+        ("ernie-3.0-base-zh", "bert", "a model of type ernie, not bert"),
+    ],
+)
+def test_what_the_zoo_has_not_is_said(name, asked, message):
+    with pytest.raises(InputError, match=rf"^{name}: .*{message}"):
+        paddlenlp_models.zoo_model(name, asked)
+
+
+def test_without_paddlenlp_other_names_have_a_hint(monkeypatch):
+    monkeypatch.setattr(paddlenlp_models.importlib.util, "find_spec", lambda name: None)
+    assert paddlenlp_models.zoo_model("bert-base-chinese").switches == {"do_lower_case": False}
+    with pytest.raises(InputError, match=r"bert-large-uncased: neither .*bert-base-uncased, .* needs paddlenlp .*hf:"):
+        paddlenlp_models.zoo_model("bert-large-uncased")
+
+
 @pytest.mark.parametrize("slip", ["import aistudio_sdk_of_another_time", "import numpy; numpy.no_such_name", "1 / 0"])
 def test_a_paddlenlp_that_fails_to_import_is_one_line(tmp_path, monkeypatch, one_line, slip):
     (tmp_path / "paddlenlp").mkdir()
@@ -238,7 +286,7 @@ def test_a_paddlenlp_that_fails_to_import_is_one_line(tmp_path, monkeypatch, one
     for name in [name for name in sys.modules if name.partition(".")[0] == "paddlenlp"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.syspath_prepend(tmp_path)
-    for source in (["--data_dir", str(ROOT / "samples")], []):
+    for name, source in (("bert-large-uncased", ["--data_dir", str(ROOT / "samples")]), ("convbert-small", [])):
         flags = ["--task_name", "RTE", "--output_dir", str(tmp_path / "out"), "--device", "cpu", *source]
-        status = run_glue.main(["--model_type", "bert", "--model_name_or_path", "bert-base-uncased", *flags])
+        status = run_glue.main(["--model_type", name.partition("-")[0], "--model_name_or_path", name, *flags])
         one_line(status, r"paddlenlp can't be imported \(\w+Error: .*\); make setup installs versions that go together")

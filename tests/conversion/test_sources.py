@@ -18,8 +18,11 @@ import convert as convert_script
 import predict
 import run_pretrain
 from conversion.formats import convert, format_of, read_checkpoint
-from conversion.sources import locate, resolve
+from conversion.sources import locate, resolve, zoo_folder
+from family.architectures import class_named, config_class
+from family.configurations import PRESETS, PUBLISHED, Published
 from files.downloads import SHIPPED, shipped
+from files.errors import InputError
 from files.json_files import read_json, write_json
 from files.weights import read_weights, write_safetensors
 from layers.configuration import ConvBertConfig
@@ -159,6 +162,135 @@ def test_a_model_of_the_hub_at_a_revision(model, theirs, tmp_path, monkeypatch, 
     assert "hf:some/model@v2: can't be had from" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
     web.close()
+
+
+# ------------------------------------------------------------------------------------------------------------- the zoo
+
+BERT = dict(
+    vocab_size=1176, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+    max_position_embeddings=32,
+)  # fmt: skip
+
+
+def as_it_is(name):
+    return name
+
+
+def bare(name):
+    return name.removeprefix("bert.")
+
+
+def of_old_paddlenlp(name):
+    return name.replace("decoder.weight", "decoder_weight")
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """A host with a published BERT called bert-of-test, and the model: a masked language model with a pooler."""
+    web, name = Web(), "bert-of-test"
+    entry = Published("bert", f"{web.address}/b.pdparams", "of/test", BERT, f"{web.address}/b.txt", False)
+    monkeypatch.setitem(PUBLISHED, name, entry)
+    monkeypatch.setitem(PRESETS, name, config_class("bert"))
+    monkeypatch.setitem(config_class("bert").presets, name, BERT)
+    monkeypatch.setenv("PPNLP_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    model = class_named("BertForMaskedLM")(config_class("bert")(**BERT))
+    web.files["/b.txt"] = (ROOT / "samples/vocab.txt").read_bytes()
+
+    def put(spelling=as_it_is):
+        weights = dict(model.state_dict())
+        words, bias = (weights[n] for n in ("bert.embeddings.word_embeddings.weight", "cls.predictions.decoder_bias"))
+        weights |= {"cls.predictions.decoder.weight": words, "cls.predictions.decoder.bias": bias}
+        weights |= {f"cls.seq_relationship.{part}": paddle.zeros([16]) for part in ("weight", "bias")}
+        paddle.save({spelling(n): weight for n, weight in weights.items()}, str(tmp_path / "b.pdparams"))
+        web.files["/b.pdparams"] = (tmp_path / "b.pdparams").read_bytes()
+
+    put()
+    yield web, model, put
+    web.close()
+
+
+@pytest.mark.parametrize("spelling", [as_it_is, bare, of_old_paddlenlp])
+def test_a_published_bert(published, tmp_path, caplog, spelling):
+    web, model, put = published
+    put(spelling)
+    folder = resolve("bert-of-test", "bert")
+    assert sorted(web.paths()) == ["/b.pdparams", "/b.txt"]
+    masked = class_named("BertForMaskedLM").from_pretrained(folder, whole=True)
+    assert "not used: cls.seq_relationship" in caplog.text
+    for name, weight in masked.named_weights().items():
+        np.testing.assert_array_equal(weight.numpy(), model.named_weights()[name].numpy())
+    classifier = class_named("BertForSequenceClassification").from_pretrained(folder, num_labels=3)
+    pooler = classifier.bert.pooler.dense.weight.numpy()
+    np.testing.assert_array_equal(pooler, model.bert.pooler.dense.weight.numpy())
+    assert ConvBertTokenizer.from_pretrained(folder).do_lower_case is False
+    assert type(read_checkpoint(locate("bert-of-test"))[0]).__name__ == "BertForMaskedLM"
+    assert convert_script.main(["--input", "bert-of-test", "--output", str(tmp_path / "ours")]) == 0
+    assert len(web.asked) == 2
+    cached = tmp_path / "cache/models/bert-of-test"
+    assert {path.name for path in cached.iterdir() if path.name[0] != "."} == {"model_state.pdparams", "vocab.txt"}
+
+
+def test_its_tokenizer_alone_needs_no_weights(published):
+    folder = Path(zoo_folder("bert-of-test", weights=False))
+    assert published[0].paths() == ["/b.txt"]
+    assert len(ConvBertTokenizer.from_pretrained(folder)) == 1169
+    assert config_class("bert").from_pretrained(folder) == config_class("bert")(**BERT)
+
+
+def test_a_zoo_that_fails_is_one_line(published, tmp_path, one_line):
+    web, *_ = published
+    web.files["/b.pdparams"] = web.files["/b.pdparams"][:1000]
+    status = convert_script.main(["--input", "bert-of-test", "--output", str(tmp_path / "ours")])
+    one_line(status, r"/b\.pdparams: can't be downloaded .*cut off or damaged")
+    assert not (tmp_path / "ours").exists()
+
+
+@pytest.mark.parametrize("model_type", ["convbert", "electra", "ernie"])
+def test_a_published_model_of_another_type(published, model_type):
+    with pytest.raises(InputError, match=f"bert-of-test: a model of type bert, not {model_type}"):
+        resolve("bert-of-test", model_type)
+    with pytest.raises(InputError, match="convbert-small: a model of type convbert, not bert"):
+        resolve("convbert-small", "bert")
+
+
+def test_a_model_that_only_the_hub_has(tmp_path, one_line):
+    for source in ("electra-small-generator", "minilm-l6-h384-uncased"):
+        status = convert_script.main(["--input", source, "--output", str(tmp_path / "ours")])
+        one_line(status, f"{source}: not in Paddle's model zoo; the Hugging Face hub has it as hf:")
+
+
+def test_electra_small_from_paddlenlp_s_cache(tmp_path, monkeypatch):
+    """Of its real size."""
+    monkeypatch.setenv("PPNLP_HOME", str(tmp_path))
+    folder = tmp_path / "models/electra-small"
+    folder.mkdir(parents=True)
+    model = class_named("ElectraDiscriminator")(config_class("electra").from_preset("electra-small"))
+    paddle.save(dict(model.state_dict()), str(folder / "model_state.pdparams"))
+    words = (ROOT / "samples/vocab.txt").read_text() + "".join(f"[{number}]\n" for number in range(30522 - 1169))
+    (folder / "vocab.txt").write_text(words)
+    found = class_named("ElectraDiscriminator").from_pretrained(resolve("electra-small", "electra"), whole=True)
+    for name, weight in model.named_weights().items():
+        np.testing.assert_array_equal(found.named_weights()[name].numpy(), weight.numpy())
+
+
+def test_folders_of_a_type(tmp_path):
+    model = class_named("ErnieForSequenceClassification")(config_class("ernie")(**BERT, use_task_id=True))
+    model.save_pretrained(tmp_path / "ours")
+    convert(tmp_path / "ours", tmp_path / "theirs", to="hf")
+    assert resolve(str(tmp_path / "ours"), "ernie") == str(tmp_path / "ours")
+    found = class_named("ErnieForSequenceClassification").from_pretrained(resolve(str(tmp_path / "theirs"), "ernie"))
+    for name, weight in model.named_weights().items():
+        np.testing.assert_array_equal(found.named_weights()[name].numpy(), weight.numpy())
+    with pytest.raises(InputError, match="a model of type ernie, not bert"):
+        resolve(str(tmp_path / "theirs"), "bert")
+    content = read_json(tmp_path / "ours/config.json") | {"hidden_act": "swish"}
+    write_json(tmp_path / "ours/config.json", {key: content[key] for key in content if key != "type_vocab_size"})
+    completed = config_class("ernie").from_pretrained(resolve(str(tmp_path / "ours"), "ernie"))
+    assert (completed.type_vocab_size, completed.hidden_act) == (2, "silu")
+    (tmp_path / "ours/config.json").rename(tmp_path / "ours/model_config.json")
+    with pytest.raises(InputError, match=r"ours: its model_config\.json is of a PaddleNLP before 2\.5"):
+        resolve(str(tmp_path / "ours"), "ernie")
 
 
 # ------------------------------------------------------------------------------------------------------------- folders

@@ -11,6 +11,7 @@ import numba
 import numpy as np
 import paddle
 import pytest
+from both_paths import check, random
 from conftest import ROOT
 from given_weights import mixed_attention, weight_shapes
 
@@ -20,34 +21,6 @@ from cpu.operands import array, draw_dropout
 from files.errors import InputError
 from layers import functions
 from layers.functions import FeedForwardWeights, embeddings, language_model, linear
-
-
-def random(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape).astype("float32")
-
-
-def by_both_paths(monkeypatch, function, arrays, frozen=()):
-    """Output and gradients by the compiled loops, and by the definition in float64; arrays at `frozen` want none."""
-    results = []
-    for path, dtype in (("auto", "float32"), ("paddle", "float64")):
-        monkeypatch.setenv("CONVBERT_KERNELS", path)
-        tensors = [paddle.to_tensor(a, dtype, stop_gradient=index in frozen) for index, a in enumerate(arrays)]
-        out = function(*tensors)
-        (out * paddle.to_tensor(random(*out.shape, seed=99), dtype)).sum().backward()
-        results.append((out.numpy(), [None if t.grad is None else t.grad.numpy() for t in tensors]))
-    return results
-
-
-def check(monkeypatch, function, arrays, frozen=()):
-    """Outputs agree to 1e-5, gradients to 1e-4 of each one's largest."""
-    (out, gradients), (expected, expected_gradients) = by_both_paths(monkeypatch, function, arrays, frozen)
-    np.testing.assert_allclose(out, expected, rtol=0, atol=1e-5)
-    largest = max(np.abs(g).max() for g in expected_gradients if g is not None)
-    for index, (found, wanted) in enumerate(zip(gradients, expected_gradients, strict=True)):
-        assert (found is None) == (wanted is None) == (index in frozen), index
-        if found is not None:
-            tolerance = 1e-4 * max(np.abs(wanted).max(), 1e-3 * largest)  # a key's bias has no gradient but noise
-            np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance, err_msg=str(index))
 
 
 def attention_arrays(batch, length, heads=2, size=8, taps=9, hidden=24):
@@ -64,9 +37,9 @@ def attention(heads=2, mask=None, real=None, attention_dropout=0.0, dropout=0.0)
     return function
 
 
-def feed_forward(dropout=0.0):
+def feed_forward(dropout=0.0, activation="gelu"):
     def function(x, *weights):
-        return functions.feed_forward(x, FeedForwardWeights(*weights), "gelu", 1e-12, dropout, True)
+        return functions.feed_forward(x, FeedForwardWeights(*weights), activation, 1e-12, dropout, True)
 
     return function
 
@@ -113,9 +86,16 @@ def test_some_inputs_want_no_gradient(monkeypatch, frozen):
 
 @pytest.mark.parametrize(("batch", "length"), [(1, 1), (3, 1), (2, 17)])
 @pytest.mark.parametrize("groups", [None, 1, 2])
-def test_feed_forward(monkeypatch, batch, length, groups):
-    check(monkeypatch, feed_forward(), feed_forward_arrays(batch, length, groups=groups))
-    check(monkeypatch, feed_forward(), feed_forward_arrays(batch, length, groups=groups), frozen={0, 3, 6})
+@pytest.mark.parametrize("activation", ["gelu", "relu", "silu"])  # of the last there is the definition only
+def test_feed_forward(monkeypatch, batch, length, groups, activation):
+    function, arrays = feed_forward(activation=activation), feed_forward_arrays(batch, length, groups=groups)
+    check(monkeypatch, function, arrays)
+    check(monkeypatch, function, arrays, frozen={0, 3, 6})
+    monkeypatch.setenv("CONVBERT_KERNELS", "auto")
+    tensors = [paddle.to_tensor(array, stop_gradient=False) for array in arrays]
+    expected = function(*tensors).numpy()
+    with paddle.no_grad():
+        np.testing.assert_array_equal(function(*tensors).numpy(), expected)
 
 
 @pytest.mark.parametrize("shape", [(1, 6), (2, 3, 6), (2, 1, 3, 6)])
@@ -268,6 +248,7 @@ def test_bad_numbers_reach_the_output_of_their_sequence_and_no_other(bad, length
     for function, arrays in (
         (attention(), attention_arrays(2, length)),
         (feed_forward(), feed_forward_arrays(2, length)),
+        (feed_forward(activation="relu"), feed_forward_arrays(2, length)),
     ):
         arrays[0][1, length // 2, 3] = bad
         out = function(*map(paddle.to_tensor, arrays)).numpy()

@@ -175,6 +175,23 @@ def test_a_failing_download_says_so_and_leaves_nothing(zoo, tmp_path):
         zoo_file("convbert-huge", "vocab.txt")
 
 
+def test_a_file_of_another_model_by_its_address(web, tmp_path, monkeypatch, capsys):
+    """Of such a vocabulary the number of lines isn't known."""
+    monkeypatch.setenv("PPNLP_HOME", str(tmp_path / "cache"))
+    web.files["/bert/small-vocab.txt"] = VOCABULARY
+    url, folder = f"{web.address}/bert/small-vocab.txt", tmp_path / "cache/models/uer/bert-small"
+    assert zoo_file("uer/bert-small", "vocab.txt", url) == folder / "vocab.txt"
+    assert (folder / "vocab.txt").read_bytes() == VOCABULARY
+    (folder / "vocab.txt").write_bytes(VOCABULARY[:500])
+    assert zoo_file("uer/bert-small", "vocab.txt", url).read_bytes() == VOCABULARY
+    assert "500 of 7,890 bytes; fetched again" in capsys.readouterr().err
+    (folder / "vocab.txt").rename(folder / "small-vocab.txt")  # as PaddleNLP names it
+    web.files.clear()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert zoo_file("uer/bert-small", "vocab.txt", url) == folder / "small-vocab.txt"
+    assert not capsys.readouterr().err
+
+
 def test_what_was_cut_off_is_not_kept_and_comes_whole_the_next_time(zoo, tmp_path):
     zoo.files["/convbert-small/vocab.txt"] = cut_off(VOCABULARY)
     with pytest.raises(InputError, match=r"cut off: 500 of 7,890 bytes"):

@@ -113,7 +113,7 @@ MEASURE = """
 import runtime
 import gc, os, sys
 import modeling
-from conversion import formats, paddlenlp_models
+from conversion import formats
 
 def resident():
     with open("/proc/self/statm") as file:
@@ -122,7 +122,6 @@ def resident():
 loads = {
     "ours": modeling.ConvBertModel.from_pretrained,
     "converted": lambda folder: formats.read_checkpoint(folder)[0],
-    "bert": lambda folder: paddlenlp_models.load_paddlenlp_classifier("bert", folder, ["a", "b"], 0, "misfit"),
 }
 load, small, large = loads[sys.argv[1]], *sys.argv[2:]
 load(small)
@@ -141,7 +140,6 @@ print((resident() - before) / sum(weight.size * 4 for weight in model.parameters
         pytest.param("ours", ".pdparams", marks=pytest.mark.slow),
         pytest.param("converted", ".safetensors", marks=pytest.mark.slow),
         pytest.param("converted", ".bin", marks=[pytest.mark.slow, needs("torch")]),
-        pytest.param("bert", ".safetensors", marks=[pytest.mark.slow, needs("paddlenlp")]),
     ],
 )
 def test_loading_leaves_no_second_copy_in_memory(tmp_path, load, suffix):
@@ -150,16 +148,6 @@ def test_loading_leaves_no_second_copy_in_memory(tmp_path, load, suffix):
         config = ConvBertConfig(vocab_size=2000, num_hidden_layers=layers, embedding_size=512, hidden_size=512,
                                 intermediate_size=2048, num_attention_heads=8)  # fmt: skip
         folder = tmp_path / name
-        if load == "bert":
-            from paddlenlp.transformers import BertConfig, BertModel
-
-            same = {
-                key: getattr(config, key)
-                for key in ("vocab_size", "num_hidden_layers", "hidden_size", "intermediate_size")
-            }
-            BertModel(BertConfig(**same, num_attention_heads=8)).save_pretrained(str(folder), safe_serialization=True)
-            sizes[name] = folder
-            continue
         model = modeling.ConvBertModel(config)
         model.save_pretrained(folder)
         if load == "converted":

@@ -5,8 +5,9 @@ import paddle
 import pytest
 from conftest import ROOT, needs
 
+from family.architectures import config_class, model_class
 from layers.configuration import ConvBertConfig
-from modeling import ConvBertForPretraining, ConvBertGenerator
+from modeling import ConvBertForPretraining
 from pretraining.objective import SUMS, Objective
 from pretraining.segments import Segments
 from pretraining.token_store import prepare
@@ -87,12 +88,19 @@ def gradients_of(model, losses):
     return {name: weight.grad.numpy().copy() for name, weight in model.named_parameters()}
 
 
-@pytest.mark.parametrize("words_only", [False, True])
-def test_pieces_add_up_to_the_whole(tokenizer, segments, words_only):
+@pytest.mark.parametrize(
+    ("model_type", "words_only"),
+    [("convbert", False), ("convbert", True), ("electra", False), ("bert", True), ("ernie", True)],
+)
+def test_pieces_add_up_to_the_whole(tokenizer, segments, model_type, words_only):
     """Each piece has its own numbers of masked and of real tokens; one process works on a piece without rows."""
     paddle.seed(0)
-    config, generator_config = small()
-    model = ConvBertGenerator(config) if words_only else ConvBertForPretraining(config, generator_config)
+    kind = config_class(model_type)
+    sizes = [kind.from_dict(config.to_dict(), **kind.of_pooler(False)) for config in small()]
+    if words_only:
+        model = model_class(model_type, "ForMaskedLM")(sizes[0])
+    else:
+        model = model_class(model_type, "ForPretraining")(*sizes)
     objective = Objective(model, tokenizer)
     lengths = (segments.inputs(np.arange(100))[0] != 0).sum(axis=1)
     batch = objective.batch(segments, lengths.argsort()[[0, 1, 2, 50, 97, 98, 99]], 0, 1)

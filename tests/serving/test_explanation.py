@@ -6,6 +6,7 @@ from test_export import model_folder
 
 import modeling
 import predict
+from family import self_attention
 from files.errors import InputError
 from serving import explanation
 from serving.explanation import draw_explanation, explain
@@ -40,6 +41,56 @@ def test_kernels_are_those_of_the_forward_pass(predictor, monkeypatch):
     assert found.tokens.count("[SEP]") == 2
     (expected,) = predictor(["a good film"], ["with a second text"])
     assert found.answers == pytest.approx(expected.probabilities, abs=1e-6)
+
+
+@pytest.mark.parametrize("model_type", ["bert", "electra", "ernie"])
+def test_other_architectures_have_attention_alone(tmp_path, monkeypatch, model_type):
+    """All of it, as in the forward pass, in two rows; nothing is said of convolutions."""
+    used, words = [], []
+    real, write = self_attention.attention, explanation.write_picture
+
+    def attention(*inputs):
+        attended, probabilities = real(*inputs)
+        used.append(probabilities[0].numpy())
+        return attended, probabilities
+
+    def read_and_write(picture, path):
+        words.extend(text.get_text() for panel in picture.axes for text in [panel.title, *panel.texts])
+        write(picture, path)
+
+    looked_at = Predictor(model_folder(tmp_path / "model", model_type, num_attention_heads=4, embedding_size=16))
+    with monkeypatch.context() as patch:
+        patch.setenv("CONVBERT_KERNELS", "paddle")
+        patch.setattr(self_attention, "attention", attention)
+        plain = explain(looked_at, "a good film", "with a second text", 2)
+    monkeypatch.setattr(explanation, "write_picture", read_and_write)
+    found = explain(looked_at, "a good film", "with a second text", 2)
+    assert found.kernels is None
+    assert found.attention.shape == (4, len(found.tokens), len(found.tokens))
+    np.testing.assert_array_equal(plain.attention, used[1])
+    np.testing.assert_allclose(found.attention, plain.attention, atol=1e-6)
+    draw_explanation(found, tmp_path / "a.png")
+    assert [text for text in words if "head" in text] == [f"attention head {number}" for number in (1, 2, 3, 4)]
+    assert "answer" in words
+    assert "layer 2 of 2" in words
+
+
+def test_more_heads_than_there_is_room_for(tmp_path, monkeypatch):
+    words = []
+    write = explanation.write_picture
+
+    def read_and_write(picture, path):
+        words.extend(text.get_text() for panel in picture.axes for text in [panel.title, *panel.texts])
+        write(picture, path)
+
+    monkeypatch.setattr(explanation, "write_picture", read_and_write)
+    for heads, rest in ((13, True), (12, False), (3, False), (1, False)):
+        words.clear()
+        sizes = dict(num_attention_heads=heads, hidden_size=8 * heads, label_names=["bad", "good"])
+        found = explain(Predictor(model_folder(tmp_path / f"{heads}", "bert", **sizes)), "a good film")
+        draw_explanation(found, tmp_path / f"{heads}.png")
+        assert sum(text.startswith("attention head") for text in words) == min(heads, 12)
+        assert any("12 of 13 heads" in text for text in words) == rest
 
 
 def test_layers_and_models_that_can_not_be_looked_into(predictor):

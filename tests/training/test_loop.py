@@ -57,7 +57,11 @@ CHANGES = [
     (dict(max_seq_length=48), r"--max_seq_length 32, now 48"),
     (dict(task_name="RTE"), r"train examples .*; task SST-2, now RTE; labels 0, 1, now entailment, not_entailment"),
     (dict(task_name="STS-B", learning_rate=1e-4), r"--learning_rate .* task SST-2, now STS-B"),
-    (dict(model_type="bert"), r"--model_type convbert, now bert"),
+    (dict(model_type="bert"), r"a convbert model, not a BERT; take --model_type convbert"),
+    (
+        dict(model_type="bert", model_name_or_path="bert-base-uncased"),
+        r"--model_type convbert, now bert; model .*, now bert-base-uncased",
+    ),
     (dict(model_name_or_path="convbert-tiny"), r"model .*, now convbert-tiny"),
     (dict(vocab_file="other.txt"), r"vocabulary 1,\d+ words \(\w+\), now 1,\d+ words"),
     (dict(data_dir="data"), r"train examples [\d,]+ examples \(\w+\), now [\d,]+ examples"),

@@ -24,7 +24,6 @@ def test_float32_is_plain():
     [
         (("O1", "float16", "cpu"), "--amp O1 --amp_dtype float16: products on cpu come back as .*; a CPU has --amp O1"),
         (("O2", "bfloat16", "cpu"), "--amp O2 --amp_dtype bfloat16: products on cpu come back as float32; a CPU has"),
-        (("O1", "bfloat16", "cpu", "bert"), "on a CPU only ConvBERT has such products, not bert"),
     ],
 )
 def test_what_a_cpu_does_not_do_is_refused(asked, message):
