@@ -1,4 +1,4 @@
-"""Checks that this project's ConvBERT and another library's compute the same numbers from the same weights.
+"""Checks that this project's models and another library's compute the same numbers from the same weights.
 
     python compare.py [--checks all] [--reference hf|paddlenlp] [--weights random|hub|FOLDER]
 
@@ -16,22 +16,24 @@ import sys
 from pathlib import Path
 
 from comparison import parity
-from comparison.model_pairs import CLASSIFIER, GENERATOR, LIBRARIES, random_subject, stored_subjects
-from comparison.references import NumpyLoops, Ours, PaddleNLP
+from comparison.model_pairs import LIBRARIES, random_subject, stored_subjects
+from comparison.references import NumpyLoops, Ours, PaddleNLP, architecture_of, prefix_of
 from comparison.report import judge, report_files, table, write_report
 from conversion.formats import read_checkpoint
 from conversion.sources import locate
+from family import configurations
+from family.configurations import PRESETS
 from files.downloads import fetch
 from files.errors import InputError
 from files.temporary import temporary_folder
 from flags.command_line import ArgumentParser, add_overwrite, is_picture, require_new, script
-from layers.configuration import PRESETS
 
-PUBLISHED = {  # our name → the hub's
+CONVBERT = {  # our name → the hub's
     "convbert-small": "YituTech/conv-bert-small",
     "convbert-medium-small": "YituTech/conv-bert-medium-small",
     "convbert-base": "YituTech/conv-bert-base",
 }
+PUBLISHED = CONVBERT | {name: entry.hub for name, entry in configurations.PUBLISHED.items()}
 OF_ENCODER, OF_HEADS = ("hidden", "layers", "padding"), ("heads", "gradients", "training")
 CHECKS = (*OF_ENCODER, *OF_HEADS, "tokenizer", "generator")
 SAMPLES = Path(__file__).parent / "samples"
@@ -72,10 +74,17 @@ def compare_model(subject, args, notes):
     if "padding" in checks:
         findings += parity.padding(reference, ours, tolerance)
     wanted = [check for check in OF_HEADS if check in checks]
-    if wanted and isinstance(reference, NumpyLoops):
-        notes.append(f"{subject.name}: {', '.join(wanted)} left out: numpy loops have neither")
+    if isinstance(reference, NumpyLoops):
+        if "heads" in wanted and reference.head:
+            wanted.remove("heads")
+            findings += parity.head("heads", base, reference, ours, tolerance)
+        if wanted:
+            notes.append(f"{subject.name}: {', '.join(wanted)} left out: numpy loops have none of these")
         return findings
-    for architecture, name in parity.HEADS.items() if wanted else ():
+    for kind, name in parity.HEADS.items() if wanted else ():
+        architecture = architecture_of(subject.config, kind)
+        if architecture is None:  # BERT has no discriminator
+            continue
         if reason := subject.library.obstacle(subject.config, architecture):
             notes.append(f"{subject.name}: {name} left out: {reason}")
             continue
@@ -84,22 +93,25 @@ def compare_model(subject, args, notes):
             findings += parity.head("heads", architecture, reference, ours, tolerance)
         if "gradients" in checks:
             findings += parity.gradients(architecture, reference, ours)
-        if "training" in checks and architecture == CLASSIFIER:  # the last, as it changes the weights
+        if "training" in checks and kind == "ForSequenceClassification":  # the last, as it changes the weights
             findings += parity.training(architecture, reference, ours, args.steps, args.learning_rate)
     return findings
 
 
 def compare_generator(subject, tolerance, notes):
     """The generator that pre-trains this size. (A checkpoint's own generator is a Subject of its own.)"""
+    if architecture_of(subject.config, "Discriminator") is None:
+        notes.append(f"{subject.name}: generator left out: {subject.config.title} has none")
+        return []
     if subject.own or f"{subject.name}-generator" not in PRESETS:
         notes.append(f"{subject.name}: generator left out: it is compared at the published sizes, without weights")
         return []
     generator = random_subject(f"{subject.name}-generator", subject.library)
-    reference, ours = generator.pair(GENERATOR)
+    reference, ours = generator.pair(generator.architecture)
     if isinstance(reference, NumpyLoops):
-        reason = subject.library.obstacle(generator.config, GENERATOR)
+        reason = subject.library.obstacle(generator.config, generator.architecture)
         notes.append(f"{generator.name}: compared with numpy loops over the paper's equations: {reason}")
-    return parity.head("generator", GENERATOR, reference, ours, tolerance)
+    return parity.head("generator", generator.architecture, reference, ours, tolerance)
 
 
 def compare_tokenizer(subject, notes):
@@ -115,7 +127,7 @@ def compare_tokenizer(subject, notes):
         ours.save_pretrained(folder)
         theirs = subject.theirs or folder
         has_one = any((Path(theirs) / name).is_file() for name in ("vocab.txt", "tokenizer.json"))
-        reference = subject.library.tokenizer(theirs if has_one else folder)
+        reference = subject.library.tokenizer(theirs if has_one else folder, prefix_of(subject.architecture))
         if subject.library is not PaddleNLP:
             return parity.tokenizer(reference, ours, sentences)
         notes.append(f"{subject.name}: tokenizer: PaddleNLP has no offsets, and cuts and touching symbols of its own")
@@ -140,10 +152,10 @@ def compare_golden(args):
 
 
 def parse(argv):
-    parser = ArgumentParser("Compare this project's ConvBERT with another library's, number by number.")
+    parser = ArgumentParser("Compare this project's models with another library's, number by number.")
     sizes = [name for name in PRESETS if not name.endswith("-generator")]
     group = parser.add_argument_group("what")
-    group.add_argument("--models", nargs="+", default=list(PUBLISHED), choices=sizes, help="which sizes")
+    group.add_argument("--models", nargs="+", default=list(CONVBERT), choices=sizes, help="which sizes")
     group.add_argument(
         "--weights",
         default="auto",

@@ -1,8 +1,8 @@
-"""Hugging Face's ConvBERT behind the interface of `references.py`."""
+"""Hugging Face's models behind the interface of `references.py`."""
 
 from pathlib import Path
 
-from comparison.references import EPSILON, NO_DROPOUT, NOISE, WEIGHT_DECAY, Outputs, settings_of
+from comparison.references import EPSILON, NO_DROPOUT, NOISE, WEIGHT_DECAY, Outputs, prefix_of, settings_of
 from conversion import weight_names
 from conversion.formats import HUGGING_FACE_CLASSES, hugging_face_obstacle
 from files.weights import read_weights, write_safetensors
@@ -22,13 +22,20 @@ class HuggingFace:
         import transformers
 
         torch.manual_seed(seed)
-        settings = transformers.ConvBertConfig.from_pretrained(folder)
-        for name, value in {**NO_DROPOUT, "summary_type": "first", **changes}.items():
+        settings = getattr(transformers, f"{prefix_of(architecture)}Config").from_pretrained(folder)
+        for name, value in {**NO_DROPOUT, **cls._summary(settings), **changes}.items():
             setattr(settings, name, value)
-        model, report = cls._class(architecture).from_pretrained(folder, config=settings, output_loading_info=True)
+        model, report = cls._class(architecture).from_pretrained(
+            folder, config=settings, output_loading_info=True, ignore_mismatched_sizes=True
+        )
         found = cls(architecture, model, cls._head(architecture, model.config))
         own = dict(model.named_parameters())
-        found._disturb([own[name] for name in report["missing_keys"] if name in own])
+        mismatched = {name for name, *_ in report["mismatched_keys"]}  # heads of two kinds may share a name
+        new = sorted({*report["missing_keys"], *mismatched} & own.keys())
+        for name in new:
+            if name.endswith("bias"):
+                own[name].data.zero_()  # some are left as the memory was
+        found._disturb([own[name] for name in new])
         if found.head:
             prefix = "discriminator_predictions."
             stored = {n.removeprefix(prefix): w for n, w in read_weights(folder).items() if n.startswith(prefix)}
@@ -42,8 +49,8 @@ class HuggingFace:
         import transformers
 
         torch.manual_seed(seed)
-        settings = {**settings_of(config), "summary_type": "first", **changes}
-        model = cls._class(architecture)(transformers.ConvBertConfig(**settings))
+        settings = {**settings_of(config), **cls._summary(config), **changes}
+        model = cls._class(architecture)(getattr(transformers, f"{prefix_of(architecture)}Config")(**settings))
         found = cls(architecture, model, cls._head(architecture, model.config))
         found._disturb(model.parameters())
         if found.head:
@@ -59,8 +66,14 @@ class HuggingFace:
         return getattr(transformers, HUGGING_FACE_CLASSES.get(architecture, architecture))
 
     @staticmethod
+    def _summary(config):
+        """What multiple choice makes of the hidden states as this project does: of the first token, without dropout."""
+        activation = {"summary_activation": config.hidden_act} if config.model_type == "electra" else {}
+        return {"summary_type": "first", "summary_last_dropout": 0.0, **activation}
+
+    @staticmethod
     def _head(architecture, config):
-        """The discriminator's, of which Hugging Face has one for ELECTRA only."""
+        """ELECTRA's discriminator's on ConvBERT, for which Hugging Face has none."""
         if architecture != "ConvBertDiscriminator":
             return None
         from transformers.models.electra.modeling_electra import ElectraDiscriminatorPredictions
@@ -76,12 +89,11 @@ class HuggingFace:
                 weight.add_(torch.randn_like(weight) * NOISE)
 
     @staticmethod
-    def tokenizer(folder):
+    def tokenizer(folder, prefix):
         import transformers
 
-        fast = (
-            getattr(transformers, "ConvBertTokenizerFast", None) or transformers.ConvBertTokenizer
-        )  # until and from 5
+        name = f"{prefix.replace('Ernie', 'Bert')}Tokenizer"
+        fast = getattr(transformers, f"{name}Fast", None) or getattr(transformers, name)  # until and from 5
         return fast.from_pretrained(folder)
 
     def save(self, folder):

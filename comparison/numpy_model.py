@@ -1,8 +1,8 @@
-"""ConvBERT's equations as plain numpy loops: an independent account of what the model computes.
+"""The equations of ConvBERT, BERT, ELECTRA and ERNIE as plain numpy loops: an independent account of the models.
 
-Written from the paper (arXiv 2008.02496, section 3) and BERT's, in the precision of the weights it is given. Nothing is
-fused, batched over tokens or shared with `modeling`; it is slow and there to be read. compare.py takes it as the
-reference for models that no other library can hold, the tests for everything.
+Written from the papers (ConvBERT's: arXiv 2008.02496, section 3), in the precision of the weights it is given. Nothing
+is fused, batched over tokens or shared with `modeling` and `family`; it is slow and there to be read. compare.py takes
+it as the reference for models that no other library can hold, the tests for everything.
 """
 
 import math
@@ -24,15 +24,15 @@ def softmax(scores):
 
 
 class NumpyModel:
-    """An encoder, with the generator's head where its weights are there.
+    """An encoder, with the head of a masked language model or of a sequence classifier where its weights are there.
 
     Args:
         weights: our name → array, all of one type, float64 or float32.
-        config: the ConvBertConfig.
+        config: the configuration, of any of the architectures.
     """
 
     def __init__(self, weights, config):
-        self.weights, self.config = weights, config
+        self.weights, self.config, self.encoder = weights, config, config.model_type
 
     def dense(self, x, name):
         """x [..., in] → [..., out]; each slice of x by its own weight where there are groups."""
@@ -48,9 +48,12 @@ class NumpyModel:
 
     def forward(self, ids, types, mask):
         """ids, types and mask (1 = attend), [B, L] each → the embeddings, then every layer: list of [B, L, E]."""
+        encoder = self.encoder
         tables = [
-            self.weights[f"convbert.embeddings.{name}_embeddings.weight"] for name in ("word", "position", "token_type")
+            self.weights[f"{encoder}.embeddings.{name}_embeddings.weight"]
+            for name in ("word", "position", "token_type")
         ]
+        task = self.weights.get(f"{encoder}.embeddings.task_type_embeddings.weight")
         rows = []
         for sentence, kinds in zip(ids, types, strict=True):
             rows.append(
@@ -59,20 +62,28 @@ class NumpyModel:
                     for place, (word, kind) in enumerate(zip(sentence, kinds, strict=True))
                 ]
             )
-        x = self.norm(np.array(rows), "convbert.embeddings.layer_norm")
-        if "convbert.embeddings_project.weight" in self.weights:
-            x = self.dense(x, "convbert.embeddings_project")
+        x = np.array(rows) if task is None else np.array(rows) + task[self.config.task_id]
+        x = self.norm(x, f"{encoder}.embeddings.layer_norm")
+        if f"{encoder}.embeddings_project.weight" in self.weights:
+            x = self.dense(x, f"{encoder}.embeddings_project")
         states = [x]
         for number in range(self.config.num_hidden_layers):
-            layer = f"convbert.encoder.layers.{number}"
-            mixed = np.stack(
-                [self.mixed_attention(row, real, f"{layer}.self_attn") for row, real in zip(x, mask, strict=True)]
-            )
+            layer = f"{encoder}.encoder.layers.{number}"
+            half = self.mixed_attention if encoder == "convbert" else self.self_attention
+            mixed = np.stack([half(row, real, f"{layer}.self_attn") for row, real in zip(x, mask, strict=True)])
             x = self.norm(x + mixed, f"{layer}.norm1")
             inner = ACTIVATIONS[self.config.hidden_act](self.dense(x, f"{layer}.linear1"))
             x = self.norm(x + self.dense(inner, f"{layer}.linear2"), f"{layer}.norm2")
             states.append(x)
         return states
+
+    def self_attention(self, x, mask, name):
+        """One sentence, x [L, E], mask [L]: all heads of BERT's, side by side, and the output layer."""
+        size = self.config.hidden_size // self.config.num_attention_heads
+        query, key, value = (self.dense(x, f"{name}.{part}_proj") for part in "qkv")
+        heads = [slice(start, start + size) for start in range(0, self.config.hidden_size, size)]
+        attended = [self.attention(query[:, head], key[:, head], value[:, head], mask) for head in heads]
+        return self.dense(np.concatenate(attended, axis=-1), f"{name}.out_proj")
 
     def mixed_attention(self, x, mask, name):
         """One sentence, x [L, E], mask [L]: the heads of both kinds, side by side, and the output layer."""
@@ -131,7 +142,23 @@ class NumpyModel:
         return mixed
 
     def word_logits(self, hidden):
-        """The generator's head: [..., E] → [..., vocab_size], by comparison with the word embeddings."""
-        x = ACTIVATIONS[self.config.hidden_act](self.dense(hidden, "generator_predictions.dense"))
-        words = self.weights["convbert.embeddings.word_embeddings.weight"]
-        return self.norm(x, "generator_predictions.layer_norm") @ words.T + self.weights["generator_lm_head_bias"]
+        """The head of a masked language model: [..., E] → [..., vocab_size], by comparison with the word embeddings."""
+        dense, norm, bias = (
+            ("cls.predictions.transform", "cls.predictions.layer_norm", "cls.predictions.decoder_bias")
+            if "cls.predictions.decoder_bias" in self.weights
+            else ("generator_predictions.dense", "generator_predictions.layer_norm", "generator_lm_head_bias")
+        )
+        x = ACTIVATIONS[self.config.hidden_act](self.dense(hidden, dense))
+        words = self.weights[f"{self.encoder}.embeddings.word_embeddings.weight"]
+        return self.norm(x, norm) @ words.T + self.weights[bias]
+
+    def class_logits(self, hidden):
+        """The head of a sequence classifier, which reads the first token: [B, L, E] → [B, num_labels]."""
+        first = hidden[:, 0]
+        if f"{self.encoder}.pooler.dense.weight" in self.weights:
+            first = np.tanh(self.dense(first, f"{self.encoder}.pooler.dense"))
+        if "classifier.weight" in self.weights:  # BERT's
+            return self.dense(first, "classifier")
+        if "classifier.dense.weight" in self.weights:
+            first = ACTIVATIONS[self.config.hidden_act](self.dense(first, "classifier.dense"))
+        return self.dense(first, "classifier.out_proj")

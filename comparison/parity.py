@@ -4,17 +4,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from comparison.references import labels_for
+from comparison.references import kind_of, labels_for
 
 GRADIENT_TOLERANCE, LOSS_TOLERANCE = 1e-4, 1e-4
 LAYOUTS = ("padded", "left-padded", "unpadded")
-HEADS = {
-    "ConvBertForSequenceClassification": "sequence classification",
-    "ConvBertForTokenClassification": "token classification",
-    "ConvBertForQuestionAnswering": "question answering",
-    "ConvBertForMultipleChoice": "multiple choice",
-    "ConvBertGenerator": "masked language model",
-    "ConvBertDiscriminator": "discriminator",
+HEADS = {  # kind of class, see references.kind_of → in words
+    "ForSequenceClassification": "sequence classification",
+    "ForTokenClassification": "token classification",
+    "ForQuestionAnswering": "question answering",
+    "ForMultipleChoice": "multiple choice",
+    "ForMaskedLM": "masked language model",
+    "Discriminator": "discriminator",
 }
 
 
@@ -46,7 +46,7 @@ def batch(config, seed=0, sentences=4, length=64, layout="padded"):
 def inputs_for(architecture, config, **wishes):
     """`batch`, for multiple choice with two texts to choose from: [B / 2, 2, L]."""
     inputs = batch(config, **wishes)
-    if architecture == "ConvBertForMultipleChoice":
+    if kind_of(architecture) == "ForMultipleChoice":
         inputs = {name: array.reshape(-1, 2, array.shape[-1]) for name, array in inputs.items()}
     return inputs
 
@@ -74,9 +74,14 @@ def padding(reference, ours, tolerance):
     """The last hidden state of the same texts padded on either side, and of texts that fill the batch."""
     findings = []
     for layout in LAYOUTS:
-        of_layers = layers("padding", reference, ours, batch(ours.config, layout=layout), tolerance)
+        inputs = inputs_for(type(ours.model).__name__, ours.config, layout=layout)
+        of_layers = layers("padding", reference, ours, inputs, tolerance)
         findings.append(of_layers[-1]._replace(part=layout))
     return findings
+
+
+def head_name(architecture):
+    return HEADS[kind_of(architecture)]
 
 
 def head(check, architecture, reference, ours, tolerance):
@@ -84,7 +89,7 @@ def head(check, architecture, reference, ours, tolerance):
     inputs = inputs_for(architecture, ours.config)
     expected, found = reference.forward(inputs).logits, ours.forward(inputs).logits
     expected, found = np.stack(expected), np.stack(found)
-    return [closeness(check, HEADS[architecture], expected, found, tolerance)]
+    return [closeness(check, head_name(architecture), expected, found, tolerance)]
 
 
 def gradients(architecture, reference, ours):
@@ -92,8 +97,8 @@ def gradients(architecture, reference, ours):
 
     For biases that a softmax cannot see it is 1e-2 of the largest: their gradients are rounding on both sides.
     """
-    inputs = inputs_for(architecture, ours.config)
-    ignore = reference.library != "paddlenlp"  # whose mean counts ignored labels
+    ignore = reference.library != "paddlenlp"  # whose mean counts ignored labels, and whose BERT trains the pad row
+    inputs = inputs_for(architecture, ours.config, layout="padded" if ignore else "unpadded")
     labels = labels_for(architecture, inputs, ours.config.num_labels, ignore=ignore)
     expected, found = reference.gradients(inputs, labels), ours.gradients(inputs, labels)
     largest = max(float(np.abs(array).max()) for array in expected.values())
@@ -108,7 +113,7 @@ def gradients(architecture, reference, ours):
         scale = max(float(np.abs(expected[name]).max()), floor * largest)
         difference = np.abs(expected[name] - found[name]) / scale
         worst = float(difference.max())
-        part = f"{name}, {HEADS[architecture]}"
+        part = f"{name}, {head_name(architecture)}"
         findings.append(
             Finding("gradients", part, float(difference.mean()), worst, GRADIENT_TOLERANCE, worst <= GRADIENT_TOLERANCE)
         )
@@ -117,8 +122,8 @@ def gradients(architecture, reference, ours):
 
 def invisible(architecture, name):
     """Whether a bias adds the same to all that a softmax weighs, so that its true gradient is zero."""
-    weighs = ("ConvBertForQuestionAnswering", "ConvBertForMultipleChoice")  # positions, choices
-    return name.endswith("k_proj.bias") or (name == "classifier.bias" and architecture in weighs)
+    weighs = ("ForQuestionAnswering", "ForMultipleChoice")  # positions, choices
+    return name.endswith("k_proj.bias") or (name == "classifier.bias" and kind_of(architecture) in weighs)
 
 
 def training(architecture, reference, ours, steps, learning_rate):

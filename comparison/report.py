@@ -38,7 +38,7 @@ def write_report(path, results, notes, arguments):
     text = "".join(f"## {name}\n\n{table(findings)}\n\n" for name, findings in results.items())
     text += "".join(f"- {note}\n" for note in notes)
     with atomic_file(tables) as file:
-        file.write(f"# ConvBERT beside {arguments['reference']}\n\n{text}".encode())
+        file.write(f"# Parity with {arguments['reference']}\n\n{text}".encode())
 
 
 def judge(name, findings):

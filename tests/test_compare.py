@@ -7,13 +7,14 @@ import numpy as np
 import paddle
 import pytest
 from conftest import needs
+from mutations import wrapped
 
 import compare
 import modeling
 from comparison import golden_outputs, parity
 from comparison.hugging_face_reference import HuggingFace
 from comparison.model_pairs import LIBRARIES, Subject, random_subject
-from comparison.references import Ours
+from comparison.references import Ours, architecture_of
 from conversion import formats, weight_names
 from files.json_files import read_json
 from files.weights import read_weights, write_safetensors
@@ -60,6 +61,7 @@ def agree(reference, ours):
 
 
 CLASSIFIER = "ConvBertForSequenceClassification"
+ARCHITECTURES = [architecture_of(ConvBertConfig(), kind) for kind in parity.HEADS]
 KINDS = [
     "embeddings.word_embeddings.weight", "embeddings.position_embeddings.weight",
     "embeddings.token_type_embeddings.weight", "embeddings.layer_norm.weight", "embeddings.layer_norm.bias",
@@ -98,16 +100,6 @@ def test_a_disturbed_parameter_fails(pair, kind):
         assert not agree(*pair)
     finally:
         weight.set_value(original)
-
-
-def wrapped(module, name, change):
-    """A mutation: `change` gets the function and its arguments, and returns what shall come out instead."""
-
-    def mutate(monkeypatch):
-        function = getattr(module, name)
-        monkeypatch.setattr(module, name, lambda *inputs, **named: change(function, *inputs, **named))
-
-    return mutate
 
 
 def without_projection_bias(function, layer, x):
@@ -179,7 +171,7 @@ def test_the_mean_is_judged_too():
 
 
 @needs_hugging_face
-@pytest.mark.parametrize("architecture", parity.HEADS)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_gradient_that_is_a_little_off_fails(architecture):
     """Twice the learning signal in one tensor of one layer."""
     subject = Subject("mine", ConvBertConfig(**SETTINGS), CLASSIFIER, HuggingFace)
@@ -194,7 +186,7 @@ def test_a_gradient_that_is_a_little_off_fails(architecture):
 
     ours.gradients = scaled
     failed = [finding.part for finding in parity.gradients(architecture, reference, ours) if not finding.passed]
-    assert failed == [f"convbert.encoder.layers.1.self_attn.v_proj.weight, {parity.HEADS[architecture]}"]
+    assert failed == [f"convbert.encoder.layers.1.self_attn.v_proj.weight, {parity.head_name(architecture)}"]
     ours.gradients = lambda *inputs: {n: g for n, g in own(*inputs).items() if "v_proj" not in n}
     assert sum("on one side only" in f.part for f in parity.gradients(architecture, reference, ours)) == 6
 
@@ -273,7 +265,7 @@ def test_all_checks_and_the_report(tmp_path, capsys):
     assert {finding["part"] for finding in findings if finding["check"] == "heads"} == set(parity.HEADS.values())
     gradients = {finding["part"].split(",")[0] for finding in findings if finding["check"] == "gradients"}
     subject = random_subject("convbert-tiny", HuggingFace)
-    for architecture in parity.HEADS:  # every parameter of every head
+    for architecture in ARCHITECTURES:  # every parameter of every head
         assert set(dict(modeling_weights(architecture, subject.config))) <= gradients
     assert content["arguments"]["steps"] == 3
     assert table.split("\n", 3)[3].strip() in (tmp_path / "report.v1.md").read_text("utf-8")
@@ -325,7 +317,7 @@ def test_what_hugging_face_cannot_hold_is_compared_as_far_as_possible(tmp_path, 
 
 def test_bad_usage(one_line, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    one_line(compare.main(["--weights", "nowhere"]), "nowhere: no such file")
+    one_line(compare.main(["--weights", "nowhere"]), "nowhere: neither a folder nor a model of Paddle's zoo")
     one_line(compare.main(["--weights", "hub", "--models", "convbert-small"]), "can't be had from")
     one_line(compare.main(["--golden", "x.npz"]), "--golden needs --weights FOLDER")
     with pytest.raises(SystemExit) as stopped:
@@ -440,6 +432,24 @@ def test_a_published_size_lies_in_paddlenlp_s_cache_without_a_configuration(tmp_
     monkeypatch.setenv("PPNLP_HOME", str(tmp_path))
     assert compare.main(["--weights", "convbert-small", "--checks", "hidden", "tokenizer"]) == 0
     assert "| tokenizer |" in capsys.readouterr().out
+
+
+@needs_hugging_face
+def test_a_stored_head_whose_name_another_kind_has_too(tmp_path, capsys):
+    """`classifier.weight` is [E, 3] for tokens and [E, 1] for choices."""
+    folder = saved(tmp_path / "mine", "ConvBertForTokenClassification", ConvBertConfig(**SETTINGS))
+    assert compare.main(["--weights", folder, "--checks", "heads"]) == 0
+    assert "| heads | 6 |" in capsys.readouterr().out
+
+
+@needs("paddlenlp")
+def test_the_pad_row_is_compared_as_paddlenlp_reads_it(tmp_path):
+    model = modeling.ConvBertModel(ConvBertConfig(**SETTINGS))
+    with paddle.no_grad():
+        model.embeddings.word_embeddings.weight[0] = 0.1
+    model.save_pretrained(tmp_path / "mine")
+    command = ["--weights", str(tmp_path / "mine"), "--reference", "paddlenlp", "--checks", "layers", "padding"]
+    assert compare.main(command) == 0
 
 
 @needs("paddlenlp")
