@@ -145,6 +145,7 @@ def run(*flags):
     return done
 
 
+@pytest.mark.slow
 @needs("torch", "transformers")
 def test_a_run(tmp_path):
     path = tmp_path / "speed.json"

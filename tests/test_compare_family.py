@@ -114,6 +114,7 @@ def test_every_published_model_but_the_generators_has_its_name_on_the_hub():
     assert all(re.fullmatch(r"[\w-]+/[\w.-]+", hub) for hub in compare.PUBLISHED.values())
 
 
+@pytest.mark.slow
 @needs_hugging_face
 @pytest.mark.parametrize("to", ["paddle", "hf"])
 @pytest.mark.parametrize("model_type", FAMILY)
@@ -129,6 +130,7 @@ def test_folders_of_every_kind_are_compared(tmp_path, capsys, model_type, to):
         assert not printed.err
 
 
+@pytest.mark.slow
 @needs_hugging_face
 @pytest.mark.parametrize("model_type", FAMILY)
 @pytest.mark.parametrize("kind", ["ForTokenClassification", "ForQuestionAnswering", "ForMultipleChoice"])

@@ -115,8 +115,9 @@ def test_it_learns(tiny, store, tmp_path):
 
 @pytest.mark.parametrize(
     "flags",
-    [{}, {"mlm_only": True}, {"amp": "O1"}, {"model_type": "electra"}, {"model_type": "bert", "mlm_only": True},
-     {"model_type": "ernie", "mlm_only": True, "amp": "O1"}],
+    [{}, {"amp": "O1"}, {"model_type": "electra"}, {"model_type": "bert", "mlm_only": True},
+     pytest.param({"mlm_only": True}, marks=pytest.mark.slow),
+     pytest.param({"model_type": "ernie", "mlm_only": True, "amp": "O1"}, marks=pytest.mark.slow)],
 )  # fmt: skip
 def test_a_stopped_run_goes_on_bit_for_bit(tinies, store, tmp_path, monkeypatch, flags):
     """Stopped between two log lines, in the second of several epochs."""

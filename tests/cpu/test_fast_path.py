@@ -544,6 +544,7 @@ sys.stdin.readline()
 """
 
 
+@pytest.mark.slow
 def test_a_change_of_any_source_is_compiled_and_older_code_removed_when_no_process_uses_it(tmp_path):
     """In `standard_normal`, which stands in another file than the kernel that uses it."""
     copied_kernels(tmp_path)
