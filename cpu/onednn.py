@@ -92,22 +92,23 @@ class OneDNN:
         self._primitives = collections.OrderedDict()  # shapes → (primitive, …), the one used last at the end
         self._lock = threading.Lock()  # a primitive has memory of its own, so one thread at a time
 
-    def matmul(self, a, b, out, bias=None, gelu=False):
+    def matmul(self, a, b, out, bias=None, gelu=False, add=False):
         """out = a @ b, with bias (a row, of `out`'s type or float32) and GELU on top if asked for.
 
         Args:
             a, b, out: Matrix, all with or all without a batch; a and b of one type, `out` of that or float32.
+            add: out += a @ b instead.
 
         Raises:
             OSError: oneDNN refuses, as for shapes that do not fit.
         """
         operands = (a, b, out) if bias is None else (a, b, out, bias)
-        key = (*(operand[1:] for operand in operands), gelu)
+        key = (*(operand[1:] for operand in operands), gelu, add)
         with self._lock:
             if key in self._primitives:
                 self._primitives.move_to_end(key)
             else:
-                self._primitives[key] = self._matmul_primitive(operands, gelu)
+                self._primitives[key] = self._matmul_primitive(operands, gelu, add)
                 if len(self._primitives) > KEPT:
                     self._primitives.popitem(last=False)[1].owner.close()  # not running: all is done under the lock
             primitive, memories, arguments, _ = self._primitives[key]
@@ -116,13 +117,13 @@ class OneDNN:
             self._call("primitive_execute", primitive, self._stream, len(operands), arguments)
             self._call("stream_wait", self._stream)
 
-    def _matmul_primitive(self, operands, gelu):
+    def _matmul_primitive(self, operands, gelu, add):
         with contextlib.ExitStack() as kept, contextlib.ExitStack() as passing:
             descriptions = [
                 self._make(passing, "memory_desc_create_with_strides", len(shape), _Dims(*shape), kind, _Dims(*strides))
                 for _, kind, shape, strides in operands
             ]
-            attributes = self._gelu(passing) if gelu else None
+            attributes = self._on_top(passing, gelu, add) if gelu or add else None
             a, b, out, *bias = descriptions
             bias = bias[0] if bias else None
             wanted = self._make(
@@ -133,9 +134,12 @@ class OneDNN:
             arguments = (_Argument * len(memories))(*zip(kinds, memories))  # noqa: B905  (without bias there are three)
             return _Primitive(self._make(kept, "primitive_create", wanted), memories, arguments, kept.pop_all())
 
-    def _gelu(self, passing):
+    def _on_top(self, passing, gelu, add):
         operations, attributes = self._make(passing, "post_ops_create"), self._make(passing, "primitive_attr_create")
-        self._call("post_ops_append_eltwise", operations, _GELU, ctypes.c_float(0), ctypes.c_float(0))
+        if add:
+            self._call("post_ops_append_sum", operations, ctypes.c_float(1), c_int(0), c_int(0))  # of out's own type
+        if gelu:
+            self._call("post_ops_append_eltwise", operations, _GELU, ctypes.c_float(0), ctypes.c_float(0))
         self._call("primitive_attr_set_post_ops", attributes, operations)
         return attributes
 

@@ -24,6 +24,7 @@ logger = logging.getLogger("convbert")
 WAYS = "paddle", "onednn"
 TYPES = {paddle.float32: FLOAT32, paddle.bfloat16: BFLOAT16}
 MARGIN = 1.5  # times that oneDNN must be faster to get float32 products; on one thread the race is repeatable to 1 %
+LONGEST_SUM = 768  # of float32 products that oneDNN adds up at once: it rounds twice as much as Paddle's library
 TRIALS, TRIAL_SIZE = 40, 192  # products, each shorter than a scheduler's slice: under load too, some are undisturbed
 
 
@@ -136,12 +137,26 @@ def matmul(a, b, transpose_a=False, transpose_b=False, dtype="float32"):
 
 def product(x, weight, dtype="float32"):
     """x [N, in] @ weight [in, out], or [G, in / G, out / G] for G slices: [N, out]."""
+    if weight.ndim == 2 and x.shape[1] > LONGEST_SUM and x.dtype == paddle.float32 and not _by_paddle(x):
+        return _long_product(x, weight)
     if weight.ndim == 2:
         return matmul(x, weight, dtype=dtype)
     if _by_paddle(x):
         return _joined(paddle.matmul(_split(x, len(weight)), weight))
     out = paddle.empty([x.shape[0], weight.shape[0] * weight.shape[2]], dtype)
     onednn.load().matmul(_groups(x, len(weight)), matrix(weight), _groups(out, len(weight)))
+    return out
+
+
+def _long_product(x, weight):
+    """The same of two dimensions by oneDNN, its sums over equal parts of at most LONGEST_SUM."""
+    (rows, inner), columns = x.shape, weight.shape[1]
+    out, part = paddle.empty([rows, columns], "float32"), math.ceil(inner / math.ceil(inner / LONGEST_SUM))
+    for first in range(0, inner, part):
+        size = min(part, inner - first)
+        a = Matrix(x.data_ptr() + 4 * first, FLOAT32, (rows, size), (inner if rows > 1 else size, 1))
+        b = Matrix(weight.data_ptr() + 4 * first * columns, FLOAT32, (size, columns), (columns, 1))
+        onednn.load().matmul(a, b, matrix(out), add=first > 0)
     return out
 
 

@@ -67,6 +67,15 @@ def test_products(kind, result, shape):
     close(value(out, result), wide_a @ wide_b, result)
 
 
+def test_adding_to_what_is_there():
+    a, b = random(7, 5), random(5, 3, seed=1)
+    before = random(7, 3, seed=2)
+    for add, expected in ((False, a @ b), (True, before + a @ b)):
+        out = before.copy()
+        onednn.load().matmul(matrix(a, FLOAT32), matrix(b, FLOAT32), matrix(out, FLOAT32), add=add)
+        close(out, expected, FLOAT32)
+
+
 @pytest.mark.parametrize("kind", TYPES)
 def test_transposes_are_strides(kind):
     a, wide_a = stored(random(13, 6), kind)

@@ -75,6 +75,21 @@ def test_products_with_and_without_groups(dtype):
         close(d_weight, d_weights[0] if groups == 1 else np.stack(d_weights))
 
 
+@pytest.mark.skipif(("onednn", "float32") not in ways(), reason="this Paddle brings no oneDNN")
+@pytest.mark.parametrize(("rows", "inner"), [(1, 769), (5, 1537), (300, 3072)])
+def test_long_sums_are_exact_enough(monkeypatch, rows, inner):
+    """oneDNN's alone would round so much that a model of base size differs from others' by more than 1e-6."""
+    monkeypatch.setattr(products, "_chosen", "onednn")
+    random = np.random.default_rng(0)
+    x, wide = operand(random.normal(size=(rows, inner)), "float32")
+    weight, wide_weight = operand(random.normal(size=(inner, 40)), "float32")
+    found, at_once = products.product(x, weight), products.matmul(x, weight)
+    close(found, wide @ wide_weight)
+    if rows > 100:  # enough to tell
+        errors = [np.abs(out.numpy() - wide @ wide_weight).mean() for out in (found, at_once)]
+        assert errors[0] < 0.95 * errors[1]
+
+
 @pytest.mark.skipif(("onednn", "bfloat16") not in ways(), reason="no bfloat16 products here")
 def test_results_in_bfloat16():
     random = np.random.default_rng(0)
