@@ -12,8 +12,18 @@ import paddle
 from paddle.autograd import PyLayer
 
 from cpu.loops import loops
-from cpu.operands import array, contiguous, draw_dropout, empty, partial_sums, precision, summed, token_rows
-from cpu.products import product, product_backward
+from cpu.operands import (
+    AS_FLOAT32,
+    array,
+    contiguous,
+    draw_dropout,
+    empty,
+    partial_sums,
+    precision,
+    summed,
+    token_rows,
+)
+from cpu.products import matmul, product, product_backward
 from files.errors import InputError
 
 
@@ -125,6 +135,29 @@ ACTIVATIONS = {  # those of layers.functions that have loops → bias and activa
     "gelu": ("bias_gelu", "bias_gelu_in_place", "bias_gelu_backward"),
     "relu": ("bias_relu", "bias_relu_in_place", "bias_relu_backward"),
 }
+
+
+def attend(form, query, key, value, mask, dropout):
+    """softmax(query · key + mask) and its dropout over value, all [B, H, L, D]; query is scaled already.
+
+    Returns the context [B, H, L, D], and what attend_backward needs: the probabilities before and after dropout.
+    """
+    probabilities = matmul(query, key, transpose_b=True)  # [B, H, L, L]
+    kept = probabilities
+    if dropout.threshold or form is not AS_FLOAT32:
+        kept = form.empty(*probabilities.shape)
+        form.loops.softmax_dropout(array(probabilities), array(mask), *dropout, array(kept))
+    else:
+        loops.softmax(array(probabilities), array(mask))
+    return matmul(kept, value), probabilities, kept
+
+
+def attend_backward(form, d_context, query, key, value, probabilities, kept, dropout):
+    """→ gradients of query, key and value, in float32. d_context: an operand [B, H, L, D]."""
+    d_value = matmul(kept, d_context, transpose_a=True)
+    d_scores = matmul(d_context, value, transpose_b=True, dtype=form.dtype)
+    form.loops.softmax_dropout_backward(array(probabilities), *dropout, array(d_scores))
+    return matmul(d_scores, key), matmul(d_scores, query, transpose_a=True), d_value
 
 
 def feed_forward(x, weights, activation, epsilon, dropout, training):

@@ -7,9 +7,17 @@ import numpy as np
 import paddle
 from paddle.autograd import PyLayer
 
-from cpu.functions import add_norm, add_norm_backward, is_differentiable, needs_of, wanted
+from cpu.functions import (
+    add_norm,
+    add_norm_backward,
+    attend,
+    attend_backward,
+    is_differentiable,
+    needs_of,
+    wanted,
+)
 from cpu.loops import loops
-from cpu.operands import AS_FLOAT32, array, draw_dropout, empty, partial_sums, precision, summed, token_rows
+from cpu.operands import array, draw_dropout, empty, partial_sums, precision, summed, token_rows
 from cpu.products import matmul, product, product_backward
 
 
@@ -71,16 +79,11 @@ class FusedMixedAttention(PyLayer):
         loops.dynamic_conv(array(projections), array(kernels), array(mixed))
         if not differentiable:
             projections = kernels = both = None
-        probabilities = matmul(query, key, transpose_b=True)  # [B, H, L, L]
-        kept = probabilities
-        if attention_dropout.threshold or form is not AS_FLOAT32:
-            kept = form.empty(*probabilities.shape)
-            form.loops.softmax_dropout(array(probabilities), array(mask), *attention_dropout, array(kept))
-        else:
-            loops.softmax(array(probabilities), array(mask))
-        loops.merge_heads(array(matmul(kept, value)), array(mixed))
+        context, *shares = attend(form, query, key, value, mask, attention_dropout)
+        loops.merge_heads(array(context), array(mixed))
+        context = None
         if not differentiable:
-            query = key = value = probabilities = kept = None
+            query = key = value = shares = None
 
         mixed, out_weight = form.operand(mixed.reshape([-1, 2 * width])), form.weight(out_weight)
         out, *norm = add_norm(mixed, out_weight, out_bias, residual, norm_weight, norm_bias, epsilon, dropout)
@@ -88,7 +91,7 @@ class FusedMixedAttention(PyLayer):
         if differentiable:
             ctx.save_for_backward(
                 rows, real, local, weight, projections, depthwise, filtered, pointwise, span, query, key, value, both,
-                kernels, kernel_weight, probabilities, kept, mixed, out_weight, norm_weight, *norm,
+                kernels, kernel_weight, *shares, mixed, out_weight, norm_weight, *norm,
             )  # fmt: skip
         return out.reshape(x.shape)
 
@@ -109,10 +112,8 @@ class FusedMixedAttention(PyLayer):
         # Self-attention.
         d_context = form.empty(*query.shape)
         form.loops.take_heads(array(d_mixed), array(d_context))
-        d_value = matmul(kept, d_context, transpose_a=True)
-        d_scores = matmul(d_context, value, transpose_b=True, dtype=form.dtype)
-        form.loops.softmax_dropout_backward(array(probabilities), *attention_dropout, array(d_scores))
-        d_query, d_key = matmul(d_scores, key), matmul(d_scores, query, transpose_a=True)
+        shares = probabilities, kept
+        d_query, d_key, d_value = attend_backward(form, d_context, query, key, value, *shares, attention_dropout)
 
         # Span-based dynamic convolution.
         d_projections, d_logits = paddle.empty_like(projections), paddle.empty_like(kernels)

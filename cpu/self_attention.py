@@ -6,10 +6,18 @@ Dimension letters: B batch, L length, N = B·L, H heads, D head size, E = H·D h
 import numpy as np
 from paddle.autograd import PyLayer
 
-from cpu.functions import add_norm, add_norm_backward, is_differentiable, needs_of, wanted
+from cpu.functions import (
+    add_norm,
+    add_norm_backward,
+    attend,
+    attend_backward,
+    is_differentiable,
+    needs_of,
+    wanted,
+)
 from cpu.loops import loops
-from cpu.operands import AS_FLOAT32, array, draw_dropout, partial_sums, precision, summed, token_rows
-from cpu.products import matmul, product, product_backward
+from cpu.operands import array, draw_dropout, partial_sums, precision, summed, token_rows
+from cpu.products import product, product_backward
 
 
 def self_attention(x, mask, weights, heads, epsilon, attention_dropout, dropout, training):
@@ -47,40 +55,32 @@ class FusedSelfAttention(PyLayer):
         )  # fmt: skip
         projections = None
 
-        probabilities = matmul(query, key, transpose_b=True)  # [B, H, L, L]
-        kept = probabilities
-        if attention_dropout.threshold or form is not AS_FLOAT32:
-            kept = form.empty(*probabilities.shape)
-            form.loops.softmax_dropout(array(probabilities), array(mask), *attention_dropout, array(kept))
-        else:
-            loops.softmax(array(probabilities), array(mask))
+        by_head, *shares = attend(form, query, key, value, mask, attention_dropout)
         context = form.empty(*rows.shape)
-        form.loops.merge_heads(array(matmul(kept, value)), array(context, batch, length, heads, size))
-        if not differentiable:  # what is done with makes room for the rest
-            query = key = value = probabilities = kept = None
+        form.loops.merge_heads(array(by_head), array(context, batch, length, heads, size))
+        by_head = None  # what is done with makes room for the rest
+        if not differentiable:
+            query = key = value = shares = None
 
         out_weight = form.weight(out_weight)
         out, *norm = add_norm(context, out_weight, out_bias, residual, norm_weight, norm_bias, epsilon, dropout)
         ctx.dropouts = attention_dropout, dropout
         if differentiable:
-            ctx.save_for_backward(
-                rows, weight, query, key, value, probabilities, kept, context, out_weight, norm_weight, *norm
-            )
+            ctx.save_for_backward(rows, weight, query, key, value, *shares, context, out_weight, norm_weight, *norm)
         return out.reshape(x.shape)
 
     @staticmethod
     def backward(ctx, d_out):
-        rows, weight, query, key, value, probabilities, kept, context, out_weight, *norm = ctx.saved_tensor()
+        rows, weight, query, key, value, *shares, context, out_weight, norm_weight, normal, scales = ctx.saved_tensor()
         form, (attention_dropout, dropout) = ctx.form, ctx.dropouts
         batch, heads, length, size = query.shape
 
-        d_merged, d_x, d_tail = add_norm_backward(form, token_rows(d_out), context, out_weight, *norm, dropout)
+        d_merged, d_x, d_tail = add_norm_backward(
+            form, token_rows(d_out), context, out_weight, norm_weight, normal, scales, dropout
+        )
         d_context = form.empty(*query.shape)
         form.loops.take_heads(array(d_merged, batch, length, heads, size), array(d_context))
-        d_value = matmul(kept, d_context, transpose_a=True)
-        d_scores = matmul(d_context, value, transpose_b=True, dtype=form.dtype)
-        form.loops.softmax_dropout_backward(array(probabilities), *attention_dropout, array(d_scores))
-        d_query, d_key = matmul(d_scores, key), matmul(d_scores, query, transpose_a=True)
+        d_query, d_key, d_value = attend_backward(form, d_context, query, key, value, *shares, attention_dropout)
 
         d_projections, sums = form.empty(rows.shape[0], 3 * rows.shape[1]), partial_sums(3 * rows.shape[1])
         form.loops.join_three(

@@ -3,6 +3,7 @@
 import numpy as np
 import paddle
 import pytest
+from tiny_inputs import differ, same, tokens
 
 from family.architectures import MODEL_TYPES, class_named, config_class, model_class
 from family.configurations import PRESETS, PUBLISHED, preset
@@ -48,22 +49,6 @@ def build(model_type, kind, seed=0, **changes):
         weight.set_value(weight.numpy() + random.normal(0, 0.1, weight.shape).astype("f"))
     model.eval()
     return model
-
-
-def tokens(batch=3, length=11, padding=4, seed=1):
-    """int64 ids [batch, length]; the last row ends in pad tokens."""
-    ids = np.random.default_rng(seed).integers(1, 60, (batch, length))
-    if padding:
-        ids[-1, -padding:] = 0
-    return paddle.to_tensor(ids)
-
-
-def same(a, b, tolerance=1e-6):
-    np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=0, atol=tolerance)
-
-
-def differ(a, b):
-    assert np.abs(a.numpy() - b.numpy()).max() > 1e-3
 
 
 # -------------------------------------------------------------------------------------------------------- the contract
