@@ -317,7 +317,7 @@ def test_what_hugging_face_cannot_hold_is_compared_as_far_as_possible(tmp_path, 
 
 def test_bad_usage(one_line, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    one_line(compare.main(["--weights", "nowhere"]), "nowhere: neither a folder nor a model of Paddle's zoo")
+    one_line(compare.main(["--weights", "nowhere"]), "nowhere: neither a folder nor")
     one_line(compare.main(["--weights", "hub", "--models", "convbert-small"]), "can't be had from")
     one_line(compare.main(["--golden", "x.npz"]), "--golden needs --weights FOLDER")
     with pytest.raises(SystemExit) as stopped:
