@@ -31,7 +31,7 @@ from files.errors import InputError
 from files.json_files import read_json_object
 from layers import functions
 from layers.configuration import ConvBertConfig
-from layers.dense import GroupedLinear, Linear, truncated_normal
+from layers.dense import GroupedLinear, Linear, truncated_normal, untouched
 from layers.fast_path import compiled, on_fast_path
 from layers.functions import (
     ACTIVATIONS,
@@ -67,9 +67,11 @@ class ConvBertEmbeddings(nn.Layer):
         length = (input_ids if inputs_embeds is None else inputs_embeds).shape[1]
         if paddle.in_dynamic_mode() and position_ids is None and length > config.max_position_embeddings:
             raise InputError(f"{length} tokens, but this model has {config.max_position_embeddings} positions")
-        tables = self.word_embeddings.weight, self.position_embeddings.weight, self.kinds()
+        if inputs_embeds is None and not untouched(self.word_embeddings, kinds=(nn.Embedding,)):
+            inputs_embeds = self.word_embeddings(input_ids)
+        ids, words = (input_ids, self.word_embeddings.weight) if inputs_embeds is None else (None, None)
         return functions.embeddings(
-            None if inputs_embeds is not None else input_ids, inputs_embeds, position_ids, token_type_ids, *tables,
+            ids, inputs_embeds, position_ids, token_type_ids, words, self.position_embeddings.weight, self.kinds(),
             self.layer_norm.weight, self.layer_norm.bias, config.pad_token_id, config.layer_norm_eps,
             config.hidden_dropout_prob, self.training,
         )  # fmt: skip
@@ -192,9 +194,10 @@ class MixedAttention(nn.Layer):
         Returns:
             [B, L, E] and, with `return_attentions`, the probabilities before dropout [B, H, L, L], else None.
         """
-        config, heads, weights = self.config, self.config.heads_of_each_kind, self.weights(norm)
+        config, heads = self.config, self.config.heads_of_each_kind
         rates = config.attention_probs_dropout_prob, config.hidden_dropout_prob
-        if not return_attentions and mask.stop_gradient and on_fast_path(x, mask, *weights):
+        weights = self.weights(norm) if untouched(*self.children(), kinds=(Linear, SeparableConv)) else ()
+        if weights and not return_attentions and mask.stop_gradient and on_fast_path(x, mask, *weights):
             fast = compiled().mixed_attention.mixed_attention  # the same, in one forward and one backward
             return fast(x, mask, real, weights, heads, config.layer_norm_eps, *rates, self.training), None
 
@@ -234,14 +237,16 @@ class ConvBertLayer(nn.Layer):
         self.norm2 = nn.LayerNorm(hidden, epsilon=config.layer_norm_eps)
 
     def forward(self, x, mask, real=None, output_attentions=False):
-        config = self.config
+        config, norm = self.config, self.norm2
         x, probabilities = self.self_attn(x, mask, real, self.norm1, output_attentions)
-        weights = functions.FeedForwardWeights(
-            self.linear1.weight, self.linear1.bias, self.linear2.weight, self.linear2.bias, self.norm2.weight,
-            self.norm2.bias,
-        )  # fmt: skip
-        settings = config.hidden_act, config.layer_norm_eps, config.hidden_dropout_prob, self.training
-        x = functions.feed_forward(x, weights, *settings)
+        settings = config.layer_norm_eps, config.hidden_dropout_prob, self.training
+        if untouched(self.linear1, self.linear2):
+            pairs = [(part.weight, part.bias) for part in (self.linear1, self.linear2, norm)]
+            weights = functions.FeedForwardWeights(*pairs[0], *pairs[1], *pairs[2])
+            x = functions.feed_forward(x, weights, config.hidden_act, *settings)
+        else:
+            inner = ACTIVATIONS[config.hidden_act](self.linear1(x))  # [B, L, intermediate_size]
+            x = functions.dropout_add_norm(self.linear2(inner), x, norm.weight, norm.bias, *settings)
         return (x, probabilities) if output_attentions else x
 
 

@@ -6,7 +6,7 @@ Dimension letters: B batch, L length, H heads, D head size, E hidden size (= H·
 from paddle import nn
 
 from layers import functions
-from layers.dense import Linear
+from layers.dense import Linear, untouched
 from layers.fast_path import compiled, on_fast_path
 from modeling import attention
 
@@ -24,10 +24,10 @@ class SelfAttention(nn.Layer):
     def forward(self, x, mask, real, norm, return_attentions=False):
         """The first half of a layer, see modeling.MixedAttention.forward; `real` is for convolutions and not read."""
         config, heads = self.config, self.config.num_attention_heads
-        parts = self.q_proj, self.k_proj, self.v_proj, self.out_proj, norm
-        weights = [weight for part in parts for weight in (part.weight, part.bias)]
+        parts = self.q_proj, self.k_proj, self.v_proj, self.out_proj
         rates = config.attention_probs_dropout_prob, config.hidden_dropout_prob
-        if not return_attentions and mask.stop_gradient and on_fast_path(x, mask, *weights):
+        weights = [w for part in (*parts, norm) for w in (part.weight, part.bias)] if untouched(*parts) else []
+        if weights and not return_attentions and mask.stop_gradient and on_fast_path(x, mask, *weights):
             fast = compiled().self_attention.self_attention  # the same, in one forward and one backward
             return fast(x, mask, weights, heads, config.layer_norm_eps, *rates, self.training), None
 

@@ -1,12 +1,18 @@
-"""Dense layers, and the random numbers that weights start with.
+"""Dense layers, whether they are as they were built, and the random numbers that weights start with.
 
 Starting weights are the TensorFlow original's.
 """
 
+import functools
+import logging
+
+import paddle
 from paddle import nn
 from paddle.nn.initializer import TruncatedNormal
 
 from layers.functions import linear
+
+logger = logging.getLogger("convbert")
 
 
 def truncated_normal(deviation):
@@ -36,3 +42,21 @@ class GroupedLinear(nn.Layer):
 
     def forward(self, x):
         return linear(x, self.weight, self.bias)
+
+
+@paddle.jit.not_to_static
+def untouched(*layers, kinds=(Linear, GroupedLinear)):
+    """Whether the weights of these layers are all that counts, so that the fast path may compute without calling them.
+
+    Not so where one has a hook, or is of another class than these, as a LoRA that stands in its place; said once.
+    """
+    for layer in layers:
+        if type(layer) not in kinds or layer._forward_pre_hooks or layer._forward_post_hooks:
+            _say_touched(type(layer).__name__)
+            return False
+    return True
+
+
+@functools.cache
+def _say_touched(name):
+    logger.warning("slower: a %s with hooks, or of another's making, is called as it is, not compiled", name)
