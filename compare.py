@@ -186,7 +186,8 @@ def parse(argv):
     require_new(args.overwrite, plot=args.plot)
     if args.golden and args.weights in ("auto", "hub", "random"):
         raise InputError("--golden needs --weights FOLDER: the checkpoint whose outputs the file keeps")
-    for package in () if args.golden else LIBRARIES[args.reference].packages:
+    # Paddle first: after PyTorch its matrix library is slower, and oneDNN's products would be compared in its place.
+    for package in () if args.golden else ("paddle", *LIBRARIES[args.reference].packages):
         try:
             importlib.import_module(package)
         except ImportError:

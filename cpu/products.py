@@ -24,7 +24,7 @@ logger = logging.getLogger("convbert")
 WAYS = "paddle", "onednn"
 TYPES = {paddle.float32: FLOAT32, paddle.bfloat16: BFLOAT16}
 MARGIN = 1.5  # times that oneDNN must be faster to get float32 products; on one thread the race is repeatable to 1 %
-LONGEST_SUM = 768  # of float32 products that oneDNN adds up at once: it rounds twice as much as Paddle's library
+LONGEST_SUM = 384  # terms of float32 products that oneDNN adds up at once: it rounds twice as much as Paddle's
 TRIALS, TRIAL_SIZE = 40, 192  # products, each shorter than a scheduler's slice: under load too, some are undisturbed
 
 

@@ -76,7 +76,7 @@ def test_products_with_and_without_groups(dtype):
 
 
 @pytest.mark.skipif(("onednn", "float32") not in ways(), reason="this Paddle brings no oneDNN")
-@pytest.mark.parametrize(("rows", "inner"), [(1, 769), (5, 1537), (300, 3072)])
+@pytest.mark.parametrize(("rows", "inner"), [(1, 385), (5, 769), (300, 3072)])
 def test_long_sums_are_exact_enough(monkeypatch, rows, inner):
     """oneDNN's alone would round so much that a model of base size differs from others' by more than 1e-6."""
     monkeypatch.setattr(products, "_chosen", "onednn")
