@@ -233,7 +233,9 @@ BACKWARD = {
         fast, "product_backward", lambda f, *inputs: (lambda rows, weight: (rows, weight * 1.001))(*f(*inputs))
     ),
     "gradients of key and value a little off": wrapped(
-        fast, "matmul", lambda f, x, y, **named: f(x, y, **named) * (1.001 if named.get("transpose_a") else 1)
+        fast,
+        "attend_backward",
+        lambda f, *inputs: [d * scale for d, scale in zip(f(*inputs), (1, 1.001, 1.001), strict=True)],
     ),
 }
 
