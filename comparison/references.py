@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from conversion import paddlenlp_models
-from family.architectures import ARCHITECTURES, class_named
+from family.architectures import ARCHITECTURES, class_named, type_of_class
 
 NOISE = 0.02  # standard deviation of what is added to every random weight, so that no bias or norm is trivial
 NO_DROPOUT = dict(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, classifier_dropout=0.0)
@@ -38,7 +38,7 @@ def architecture_of(config, kind):
 
 def prefix_of(architecture):
     """What the names of all classes of its architecture begin with, in every library."""
-    return next(prefix for _, prefix in ARCHITECTURES.values() if architecture.startswith(prefix))
+    return ARCHITECTURES[type_of_class(architecture)].prefix
 
 
 def labels_for(architecture, inputs, num_labels, seed=0, ignore=True):

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from family.architectures import ARCHITECTURES, config_class
+from family.architectures import ARCHITECTURES, config_class, type_of_class
 from files.errors import InputError
 from files.json_files import read_json_object
 from layers.configuration import ConvBertConfig, model_type_of
@@ -45,7 +45,13 @@ def find_model_type(content, names, asked, where):
     """
     stated = (re.match(r"(?:discriminator\.|generator\.)?(\w+)\.", name) for name in names)
     stated = next((name[1] for name in stated if name and name[1] in ARCHITECTURES), None)
-    found = model_type_of(content, default="") or _type_of_class(content) or stated or asked or _likely_type(names)
+    found = (
+        model_type_of(content, default="")
+        or type_of_class(first_architecture(content) or "")
+        or stated
+        or asked
+        or _likely_type(names)
+    )
     if found not in ARCHITECTURES:
         raise InputError(f"{where}: model_type is {found!r}, none of {', '.join(ARCHITECTURES)}")
     require_type(where, found, asked)
@@ -56,11 +62,6 @@ def require_type(where, found, asked):
     """Raises InputError unless the type of a model is the one that is asked for, or None is."""
     if asked not in (None, found):
         raise InputError(f"{where}: a model of type {found}, not {asked}")
-
-
-def _type_of_class(content):
-    wanted = first_architecture(content) or ""
-    return next((kind for kind, (_, prefix) in ARCHITECTURES.items() if wanted.startswith(prefix)), None)
 
 
 def _likely_type(names):

@@ -12,7 +12,7 @@ from family.architectures import ARCHITECTURES, class_named, config_class
 from files.atomic import atomic_folder
 from files.errors import InputError
 from files.json_files import read_json_object, write_json
-from files.weights import is_hugging_face, read_names, read_weights, release_memory, write_safetensors
+from files.weights import in_full, is_hugging_face, read_names, read_weights, release_memory, write_safetensors
 from layers.configuration import ConvBertConfig
 from text.tokenizer_files import stored_length
 
@@ -140,7 +140,7 @@ def _our_parts(source, kind, weights, content, backbone_only):
         raise InputError(f"{source}: made with fuse, which joins weights; let PaddleNLP save it without")
     parts = []
     for weights, content in zip(both[:1] if backbone_only else both, contents):  # noqa: B905  (one or two)
-        weights = {weight_names.in_full(name, kind): array for name, array in weights.items()}
+        weights = {in_full(name, kind): array for name, array in weights.items()}
         if f"{kind}.embeddings.word_embeddings.weight" not in weights:
             title = config_class(kind).title
             raise InputError(f"{source}: no {title} in here: no weight is called embeddings.word_embeddings.weight")

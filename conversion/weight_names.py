@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from family.architectures import ARCHITECTURES
+from family.architectures import ARCHITECTURES, type_of_class
 from files.errors import InputError
+from files.weights import in_full
 
 logger = logging.getLogger("convbert")
 
@@ -225,11 +226,6 @@ DROPPED = (  # on purpose: nothing is lost with them
 UNREAD = "cls.seq_relationship."  # BERT's second head, which finds the next sentence
 
 
-def type_of_class(architecture):
-    """The model type of one of our classes, by its name."""
-    return next(kind for kind, (_, prefix) in ARCHITECTURES.items() if architecture.startswith(prefix))
-
-
 def architecture_of(names, model_type, wanted=None):
     """Our class for a checkpoint with these names, ours or Hugging Face's; `wanted` is what its config.json says."""
     prefix = ARCHITECTURES[model_type].prefix
@@ -244,12 +240,6 @@ def _names_of_head(architecture):
     """Ours and Hugging Face's."""
     rows = HEADS.get(architecture, {})
     return {*rows, *(theirs for theirs, _, _ in rows.values())}
-
-
-def in_full(name, model_type):
-    """The name of an encoder's weight with the encoder's own name before it, as a bare encoder hasn't; others as is."""
-    bare = name.startswith(("embeddings.", "embeddings_project.", "encoder.", "pooler."))
-    return f"{model_type}.{name}" if bare else name
 
 
 def tied(weights, model_type, source):

@@ -37,10 +37,13 @@ def model_class(model_type, kind):
 
 def class_named(name):
     """The class of any architecture by its name, e.g. "ElectraDiscriminator"; None where there is none."""
-    for module, prefix in ARCHITECTURES.values():
-        if name.startswith(prefix):
-            return getattr(importlib.import_module(module), name, None)
-    return None
+    model_type = type_of_class(name)
+    return model_type and getattr(importlib.import_module(ARCHITECTURES[model_type].module), name, None)
+
+
+def type_of_class(name):
+    """The model type of a class by its name, ours or another library's; None where it is of no architecture here."""
+    return next((kind for kind, (_, prefix) in ARCHITECTURES.items() if name.startswith(prefix)), None)
 
 
 def _known(model_type):

@@ -133,6 +133,12 @@ def plain_names(names):
     return plain if len(set(plain.values())) == len(plain) else {name: name for name in names}
 
 
+def in_full(name, model_type):
+    """The name of an encoder's weight with the encoder's own name before it, as a bare encoder hasn't; others as is."""
+    bare = name.startswith(("embeddings.", "embeddings_project.", "encoder.", "pooler."))
+    return f"{model_type}.{name}" if bare else name
+
+
 def missing_files(folder):
     """What a checkpoint folder lacks of its weights: names of files, among them any that is cut off."""
     folder = Path(folder)

@@ -13,7 +13,7 @@ from paddle import nn
 from files.downloads import shipped, zoo_file
 from files.errors import InputError
 from files.json_files import read_json_object, write_json
-from files.weights import is_hugging_face, read_weights, release_memory, write_safetensors
+from files.weights import in_full, is_hugging_face, read_weights, release_memory, write_safetensors
 from layers.configuration import ConvBertConfig, EncoderConfig
 from layers.dense import truncated_normal
 
@@ -81,14 +81,13 @@ class PretrainedModel(nn.Layer):
     @classmethod
     def own_names(cls, weights, source):
         """PaddleNLP's name → array with the encoder's names in full; of a joint checkpoint only `checkpoint_part`."""
-        part, encoder = cls.checkpoint_part, f"{cls.config_class.model_type}."
+        part = cls.checkpoint_part
         if is_hugging_face(weights):
             raise InputError(
                 f"{source}: Hugging Face's format; first run python convert.py --input {source} --output FOLDER"
             )
         if "embeddings.word_embeddings.weight" in weights:  # PaddleNLP's bare encoder
-            parts = "embeddings.", "embeddings_project.", "encoder.", "pooler."
-            weights = {(encoder if name.startswith(parts) else "") + name: w for name, w in weights.items()}
+            weights = {in_full(name, cls.config_class.model_type): weight for name, weight in weights.items()}
         if part and any(name.startswith("generator.") for name in weights):
             weights = {name.removeprefix(part): weight for name, weight in weights.items() if name.startswith(part)}
         return drop_tied(weights, cls.tied, source)
