@@ -26,13 +26,15 @@ from types import SimpleNamespace
 import llvmlite
 import numba
 import numpy as np
-from numba import config, njit, types
-from numba.core import caching, event
+from numba import config, njit, prange, types
+from numba.core import caching, event, sigutils
 from numba.extending import overload
 from tqdm import tqdm
 
+from cpu import calls
+
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = "compiler.py", "arithmetic.py", "*_kernels.py"  # of this package: all that kernels are made of
+SOURCES = "compiler.py", "calls.py", "arithmetic.py", "*_kernels.py"  # of this package: all that kernels are made of
 FOLDER = "loops-"  # and KEY: a cache's name
 # "nnan" and "ninf" are left out on purpose: with them a NaN would be optimised away.
 FAST_MATH = {"reassoc", "contract", "arcp", "nsz", "afn"}
@@ -56,7 +58,33 @@ def _key():
 
 KEY = _key()  # now, as the kernels are about to be imported
 
-_kernels = {"float32": [], "bfloat16": []}  # of (Python function, numba signature)
+_kernels = {"float32": [], "bfloat16": []}  # of (Python function, numba types of its arguments)
+
+
+class Loop:
+    """A compiled loop, called with arrays and numbers: kernel's types, strictly.
+
+    Attributes:
+        address: of the same as a C function, void(address of words); see calls.
+    """
+
+    def __init__(self, name, kinds, address):
+        self.name, self.kinds, self.address = name, kinds, address
+        self._function = ctypes.CFUNCTYPE(None, ctypes.c_int64)(address)
+
+    def words(self, *arguments):
+        """The arguments as what `address` takes; arrays may be (address, shape). Raises TypeError, see calls."""
+        try:
+            return calls.words_of(self.kinds, arguments)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"{self.name}: {error}") from None
+
+    def __call__(self, *arguments):
+        self.call(np.array(self.words(*arguments)))
+
+    def call(self, words):
+        """words: an array of int64."""
+        self._function(words.ctypes.data)
 
 
 def kernel(*signature, bfloat16=None):
@@ -67,12 +95,16 @@ def kernel(*signature, bfloat16=None):
     """
 
     def register(function):
-        _kernels["float32"].append((function, f"void({', '.join(signature)})"))
+        _kernels["float32"].append((function, _kinds(signature)))
         if bfloat16:
-            _kernels["bfloat16"].append((function, f"void({', '.join(bfloat16)})"))
+            _kernels["bfloat16"].append((function, _kinds(bfloat16)))
         return function
 
     return register
+
+
+def _kinds(signature):
+    return sigutils.normalize_signature(f"void({', '.join(signature)})")[0]
 
 
 inline = njit(fastmath=FAST_MATH, error_model="numpy")
@@ -127,24 +159,52 @@ def load(version="float32"):
     except _NotCached:
         _compile_in_another_process(version)
         compiled = compile_all(version)  # takes them from the cache, or, had the other one failed, tells why
-    if version == "float32":
-        compiled.add_bias(np.zeros((1, 1), np.float32), np.zeros(1, np.float32))  # starts the threads, or raises
     return compiled
 
 
 def compile_all(version):
-    """The kernels of that version as attributes, from the cache or compiled here."""
+    """The kernels of that version as attributes, each a Loop, from the cache or compiled here."""
     _choose_threads()
-    compiled = SimpleNamespace()
-    kernels, cache = _kernels[version], _cache_class()
-    for function, signature in tqdm(kernels, "compiling CPU loops, once", delay=2, leave=False, file=sys.stderr):
-        loop = njit(parallel=True, fastmath=FAST_MATH, error_model="numpy", nogil=True)(function)
-        loop._cache = cache(function)
-        loop.compile(signature)
-        loop.disable_compile()
+    compiled, cache = SimpleNamespace(), _cache_class(version)
+    started = _compiled(njit(parallel=True)(_start), "void(float32[::1])", cache(_start))
+    started(np.zeros(1, np.float32))  # numba's threads, or raises
+    for function, kinds in tqdm(
+        _kernels[version], "compiling CPU loops, once", delay=2, leave=False, file=sys.stderr
+    ):  # fmt: skip
+        entry = _compiled(_entry(function, kinds), "void(int64)", cache(function))
+        code = entry.overloads[(types.int64,)]
+        address = code.library.get_pointer_to_function(code.fndesc.llvm_cfunc_wrapper_name)
+        loop = Loop(function.__name__, kinds, address)
+        loop.code = entry  # which the address is valid as long as
         setattr(compiled, function.__name__, loop)
-    clear_others(loop._cache.cache_path)
+    clear_others(started._cache.cache_path)
     return compiled
+
+
+def _start(x):
+    """A first loop: numba starts its threads for it."""
+    for i in prange(x.size):
+        x[i] = 0
+
+
+def _compiled(dispatcher, signature, cache):
+    dispatcher._cache = cache
+    dispatcher.compile(signature)
+    dispatcher.disable_compile()
+    return dispatcher
+
+
+def _entry(function, kinds):
+    """The kernel as a function of one number, the address of its arguments' words."""
+    parallel = "prange" in function.__code__.co_names
+    loop = njit(parallel=parallel, fastmath=FAST_MATH, error_model="numpy", nogil=True)(function)
+    unpack = calls.unpacker(kinds)
+
+    @njit(error_model="numpy", nogil=True)
+    def entry(address):
+        loop(*unpack(address))
+
+    return entry
 
 
 class _OwnFolder:
@@ -161,10 +221,15 @@ class _OwnFolder:
         _hold(self.get_cache_path())
 
 
-def _cache_class():
+def _cache_class(version):
     """numba's cache of functions, which looks where numba looks: NUMBA_CACHE_DIR, beside the sources, the user's."""
+
+    def name(self, fullname, flags):
+        return f"{caching.CompileResultCacheImpl.get_filename_base(self, fullname, flags)}-{version}"
+
     places = [type(place.__name__, (_OwnFolder, place), {}) for place in caching.CacheImpl._locator_classes]
-    results = type("Results", (caching.CompileResultCacheImpl,), {"_locator_classes": places})
+    parts = {"_locator_classes": places, "get_filename_base": name}
+    results = type("Results", (caching.CompileResultCacheImpl,), parts)
     return type("Cache", (caching.FunctionCache,), {"_impl_class": results})
 
 

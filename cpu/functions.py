@@ -7,23 +7,28 @@ CONVBERT_KERNELS=paddle has them.
 Dimension letters: B batch, L length, N = B·L, E hidden size.
 """
 
+import functools
+import math
+
 import numpy as np
 import paddle
 from paddle.autograd import PyLayer
 
+from cpu import steps
 from cpu.loops import loops
 from cpu.operands import (
-    AS_FLOAT32,
     array,
     contiguous,
     draw_dropout,
+    draw_keys,
     empty,
     partial_sums,
     precision,
     summed,
     token_rows,
 )
-from cpu.products import matmul, product, product_backward
+from cpu.products import product, product_backward
+from cpu.programs import Program
 from files.errors import InputError
 
 
@@ -109,93 +114,93 @@ class FusedEmbeddings(PyLayer):
         return None, None, None, *wanted(ctx.needs, *tables, d_weight, d_bias)
 
 
-def add_norm(inner, weight, bias, residual, norm_weight, norm_bias, epsilon, dropout):
-    """LayerNorm(residual + dropout(inner @ weight + bias)), all [N, E]. → result, normalised values, 1 / deviations."""
-    normal = product(inner, weight)
-    out, scales = paddle.empty_like(normal), empty(normal.shape[0])
-    loops.dropout_add_norm(
-        array(normal), array(bias), array(residual), array(norm_weight), array(norm_bias), np.float32(epsilon),
-        *dropout, array(out), array(scales),
-    )  # fmt: skip
-    return out, normal, scales
-
-
-def add_norm_backward(form, d_out, inner, weight, norm_weight, normal, scales, dropout, dtype="float32"):
-    """→ gradients of inner, in `dtype`, of the residual, and of (weight, bias, norm_weight, norm_bias)."""
-    d_y, d_residual, sums = form.empty(*normal.shape), paddle.empty_like(normal), partial_sums(3, normal.shape[1])
-    form.loops.dropout_add_norm_backward(
-        array(normal), array(scales), array(norm_weight), array(d_out), *dropout, array(d_y), array(d_residual), sums
-    )
-    d_inner, d_weight = product_backward(inner, weight, d_y, dtype)
-    d_norm_weight, d_norm_bias, d_bias = summed(sums)
-    return d_inner, d_residual, (d_weight, d_bias, d_norm_weight, d_norm_bias)
-
-
 ACTIVATIONS = {  # those of layers.functions that have loops → bias and activation, the same in place, their backward
     "gelu": ("bias_gelu", "bias_gelu_in_place", "bias_gelu_backward"),
     "relu": ("bias_relu", "bias_relu_in_place", "bias_relu_backward"),
 }
 
 
-def attend(form, query, key, value, mask, dropout):
-    """softmax(query · key + mask) and its dropout over value, all [B, H, L, D]; query is scaled already.
-
-    Returns the context [B, H, L, D], and what attend_backward needs: the probabilities before and after dropout.
-    """
-    probabilities = matmul(query, key, transpose_b=True)  # [B, H, L, L]
-    kept = probabilities
-    if dropout.threshold or form is not AS_FLOAT32:
-        kept = form.empty(*probabilities.shape)
-        form.loops.softmax_dropout(array(probabilities), array(mask), *dropout, array(kept))
-    else:
-        loops.softmax(array(probabilities), array(mask))
-    return matmul(kept, value), probabilities, kept
-
-
-def attend_backward(form, d_context, query, key, value, probabilities, kept, dropout):
-    """→ gradients of query, key and value, in float32. d_context: an operand [B, H, L, D]."""
-    d_value = matmul(kept, d_context, transpose_a=True)
-    d_scores = matmul(d_context, value, transpose_b=True, dtype=form.dtype)
-    form.loops.softmax_dropout_backward(array(probabilities), *dropout, array(d_scores))
-    return matmul(d_scores, key), matmul(d_scores, query, transpose_a=True), d_value
-
-
 def feed_forward(x, weights, activation, epsilon, dropout, training):
-    dropout = draw_dropout(dropout, training)
-    differentiable = is_differentiable(x, *weights)
-    return FusedFeedForward.apply(x, *weights, ACTIVATIONS[activation], epsilon, dropout, differentiable)
+    form = precision.get()
+    shapes = tuple(tuple(weight.shape) for weight in weights)
+    rate = dropout if training else 0.0
+    plan = steps.way_of(form), math.prod(x.shape[:-1]), shapes, activation, float(epsilon), rate
+    return FusedFeedForward.apply(x, *weights, form, plan, draw_keys(rate), is_differentiable(x, *weights))
 
 
 class FusedFeedForward(PyLayer):
     """layers.functions.feed_forward."""
 
     @staticmethod
-    def forward(
-        ctx, x, weight1, bias1, weight2, bias2, norm_weight, norm_bias, loop_names, epsilon, dropout, differentiable
-    ):
-        ctx.needs = needs_of(x, weight1, bias1, weight2, bias2, norm_weight, norm_bias)
-        form = ctx.form = precision.get()
-        ctx.dropout, ctx.loop_names, shape = dropout, loop_names, x.shape
-        residual = token_rows(x)
-        x, weight1, weight2 = form.operand(residual), form.weight(weight1), form.weight(weight2)
-        before = inner = product(x, weight1, form.dtype)
+    def forward(ctx, x, weight1, bias1, weight2, bias2, norm, shift, form, plan, keys, differentiable):
+        out = empty(*x.shape)
+        taken = [
+            contiguous(x), form.weight(weight1), contiguous(bias1), form.weight(weight2),
+            *map(contiguous, (bias2, norm, shift)),
+        ]  # fmt: skip
+        kept = _feed_forward(*plan, differentiable).run(*taken, out, *keys)
         if differentiable:
-            inner = form.empty(*before.shape)
-            getattr(form.loops, loop_names[0])(array(before), array(bias1), array(inner))
-        else:
-            getattr(form.loops, loop_names[1])(array(inner), array(bias1))
-        out, normal, scales = add_norm(inner, weight2, bias2, residual, norm_weight, norm_bias, epsilon, dropout)
-        if differentiable:
-            ctx.save_for_backward(x, weight1, before, bias1, inner, weight2, norm_weight, normal, scales)
-        return out.reshape(shape)
+            ctx.needs = needs_of(x, weight1, bias1, weight2, bias2, norm, shift)
+            ctx.plan, ctx.keys = plan, keys
+            ctx.save_for_backward(*taken, kept)
+        return out
 
     @staticmethod
     def backward(ctx, d_out):
-        x, weight1, before, bias1, inner, weight2, *norm = ctx.saved_tensor()
-        form, rows = ctx.form, token_rows(d_out)
-        d_inner, d_residual, d_tail = add_norm_backward(form, rows, inner, weight2, *norm, ctx.dropout, form.dtype)
-        sums = partial_sums(before.shape[1])
-        getattr(form.loops, ctx.loop_names[2])(array(before), array(bias1), array(d_inner), sums)
-        d_x, d_weight1 = product_backward(x, weight1, d_inner)
-        loops.add(array(d_x), array(d_residual))
-        return wanted(ctx.needs, d_x.reshape(d_out.shape), d_weight1, summed(sums), *d_tail)
+        *taken, kept = ctx.saved_tensor()
+        gradients = [empty(*d_out.shape), *(empty(*shape) for shape in ctx.plan[2])]
+        _feed_forward_backward(*ctx.plan).run(*taken, contiguous(d_out), *gradients, *ctx.keys, kept)
+        return wanted(ctx.needs, *gradients)
+
+
+@functools.lru_cache(steps.KEPT)
+def _feed_forward(way, rows, shapes, activation, epsilon, rate, keep):
+    program = Program(way, rows)
+    hidden, inner = shapes[5][0], shapes[1][0]
+    (x,), (weight1,), (bias1,), (weight2,), (bias2, norm, shift, out) = (
+        program.given((rows, hidden)),
+        program.given(shapes[0], type=way.dtype),
+        program.given(shapes[1]),
+        program.given(shapes[2], type=way.dtype),
+        program.given(*shapes[3:], (rows, hidden)),
+    )
+    dropout = steps.dropout_of(program, rate)
+    operand = program.operand(x)
+    before = active = program.new_operand(rows, inner)
+    program.multiply(operand, weight1, before)
+    if keep:
+        active = program.new_operand(rows, inner)
+        program.loop(ACTIVATIONS[activation][0], before, bias1, active)
+    else:
+        program.loop(ACTIVATIONS[activation][1], before, bias1)
+    normal, scales = steps.add_norm(program, active, weight2, bias2, x, norm, shift, epsilon, dropout, out)
+    kept = {"before": before, "active": active, "normal": normal, "scales": scales}
+    if way.dtype != "float32":
+        kept["operand"] = operand
+    program.finish(**(kept if keep else {}))
+    return program
+
+
+@functools.lru_cache(steps.KEPT)
+def _feed_forward_backward(way, rows, shapes, activation, epsilon, rate):
+    forward = _feed_forward(way, rows, shapes, activation, epsilon, rate, True)
+    program = Program(way, rows)
+    hidden, inner = shapes[5][0], shapes[1][0]
+    (x,) = program.given((rows, hidden))
+    (weight1,) = program.given(shapes[0], type=way.dtype)
+    (bias1,) = program.given(shapes[1])
+    (weight2,) = program.given(shapes[2], type=way.dtype)
+    _, norm, _ = program.given(*shapes[3:])
+    d_out, d_x, d_weight1, d_bias1, *d_tail = program.given((rows, hidden), (rows, hidden), *shapes)
+    dropout = steps.dropout_of(program, rate)
+    kept = program.recalled(forward)
+    before, active = kept["before"], kept["active"]
+    d_inner, sums = program.new_operand(rows, inner), program.sums(inner)
+    steps.add_norm_backward(
+        program, d_out, active, weight2, norm, kept["normal"], kept["scales"], dropout, d_inner, d_x, d_tail
+    )
+    program.loop(ACTIVATIONS[activation][2], before, bias1, d_inner, sums)
+    program.multiply_backward(kept.get("operand", x), weight1, d_inner, d_x, d_weight1, add=True)
+    program.total(sums, d_bias1)
+    program.finish()
+    return program

@@ -1,161 +1,198 @@
-"""The CPU's path of `modeling.MixedAttention`: forward and a hand-written backward, with loops between the products.
+"""The CPU's path of `modeling.MixedAttention`: forward and a hand-written backward, a program each.
 
-Dimension letters: B batch, L length, N = B·L, H heads of one kind, D head size, K convolution kernel, E hidden size.
+Dimension letters: B batch, L length, N = B·L, H heads of one kind, D head size, W = H·D, K convolution kernel, E hidden
+size.
 """
 
-import numpy as np
-import paddle
+import functools
+
 from paddle.autograd import PyLayer
 
-from cpu.functions import (
-    add_norm,
-    add_norm_backward,
-    attend,
-    attend_backward,
-    is_differentiable,
-    needs_of,
-    wanted,
-)
-from cpu.loops import loops
-from cpu.operands import array, draw_dropout, empty, partial_sums, precision, summed, token_rows
-from cpu.products import matmul, product, product_backward
+from cpu import steps
+from cpu.functions import is_differentiable, needs_of, wanted
+from cpu.operands import contiguous, draw_keys, empty, precision
+from cpu.programs import Program
+from cpu.steps import Heads
+
+PROJECTING, OTHERS = (0, 2, 4, 6), (9, 11, 13)  # of the weights, the matrices that products take
 
 
 def mixed_attention(x, mask, real, weights, heads, epsilon, attention_dropout, dropout, training):
-    dropouts = draw_dropout(attention_dropout, training), draw_dropout(dropout, training)
-    differentiable = is_differentiable(x, *weights)
-    return FusedMixedAttention.apply(x, mask, real, *weights, heads, epsilon, *dropouts, differentiable)
+    form = precision.get()
+    rates = (attention_dropout, dropout) if training else (0.0, 0.0)
+    keys = [key for rate in rates for key in draw_keys(rate)]
+    shapes = tuple(tuple(weight.shape) for weight in weights)
+    plan = (
+        steps.way_of(form), tuple(x.shape), tuple(mask.shape), real is not None, shapes, heads, float(epsilon), *rates
+    )  # fmt: skip
+    return FusedMixedAttention.apply(x, mask, real, *weights, form, plan, keys, is_differentiable(x, *weights))
 
 
 class FusedMixedAttention(PyLayer):
-    """modeling.MixedAttention.forward, with the half layer's dropout, residual and LayerNorm."""
+    """modeling.MixedAttention.forward, with the half layer's dropout, residual and LayerNorm.
+
+    Its weights: query, key, value and convolution value, each a matrix and a bias; the span-aware key's depthwise and
+    pointwise weights and its bias; kernels, out: a matrix and a bias; the LayerNorm's two.
+    """
 
     @staticmethod
-    def forward(
-        ctx, x, mask, real, query_weight, query_bias, key_weight, key_bias, value_weight, value_bias, conv_weight,
-        conv_bias, depthwise, pointwise, span_bias, kernel_weight, kernel_bias, out_weight, out_bias, norm_weight,
-        norm_bias, heads, epsilon, attention_dropout, dropout, differentiable,
-    ):  # fmt: skip
-        ctx.needs = needs_of(
-            x, query_weight, query_bias, key_weight, key_bias, value_weight, value_bias, conv_weight, conv_bias,
-            depthwise, pointwise, span_bias, kernel_weight, kernel_bias, out_weight, out_bias, norm_weight, norm_bias,
-        )  # fmt: skip
-        form = ctx.form = precision.get()
-        batch, length, hidden = x.shape
-        width = query_weight.shape[1]  # H·D
-        size = width // heads
-        residual = x.reshape([-1, hidden])
-        rows = form.operand(residual)
-        by_head = [batch, length, -1, size]
-
-        # Query, key, value and convolution value as one product.
-        weight = form.weight(query_weight, key_weight, value_weight, conv_weight)
-        bias = np.concatenate([array(b) for b in (query_bias, key_bias, value_bias, conv_bias)])
-        projections = product(rows, weight).reshape(by_head)  # [B, L, 4·H, D]
-
-        # The span-aware key: a depthwise, then a pointwise convolution.
-        taps = depthwise.shape[-1]
-        local = x if real is None else x * real
-        filtered = empty(*x.shape)
-        loops.depthwise_conv(array(local), _tap_rows(depthwise), False, array(filtered))
-        filtered, pointwise = form.operand(filtered.reshape([-1, hidden])), form.weight(pointwise)
-        span = matmul(filtered, pointwise, transpose_b=True)  # [N, H·D]
-
-        ones = np.ones(len(rows), np.float32) if real is None else array(real, len(rows))
-        query, key, value = (form.empty(batch, heads, length, size) for _ in range(3))
-        both = form.empty(*span.shape)  # query · span-aware key
-        form.loops.split_heads(
-            array(projections), bias, array(span), array(span_bias), ones, np.float32(size**-0.5), array(query),
-            array(key), array(value), array(both),
-        )  # fmt: skip
-        if not differentiable:  # what is done with makes room for the rest
-            local = filtered = span = None
-
-        # Span-based dynamic convolution into one half of `mixed`, self-attention into the other.
-        mixed = empty(batch, length, 2 * heads, size)
-        kernel_weight = form.weight(kernel_weight)
-        kernels = matmul(both, kernel_weight).reshape([batch, length, heads, -1])  # [B, L, H, K]
-        loops.bias_softmax(array(kernels, len(rows), heads, taps), array(kernel_bias, heads, taps))
-        loops.dynamic_conv(array(projections), array(kernels), array(mixed))
-        if not differentiable:
-            projections = kernels = both = None
-        context, *shares = attend(form, query, key, value, mask, attention_dropout)
-        loops.merge_heads(array(context), array(mixed))
-        context = None
-        if not differentiable:
-            query = key = value = shares = None
-
-        mixed, out_weight = form.operand(mixed.reshape([-1, 2 * width])), form.weight(out_weight)
-        out, *norm = add_norm(mixed, out_weight, out_bias, residual, norm_weight, norm_bias, epsilon, dropout)
-        ctx.dropouts = attention_dropout, dropout
+    def forward(ctx, x, mask, real, *others):
+        *weights, form, plan, keys, differentiable = others
+        out = empty(*x.shape)
+        matrices = form.side_by_side(*(weights[i] for i in PROJECTING)), [form.weight(weights[i]) for i in OTHERS]
+        vectors = [contiguous(w) for i, w in enumerate(weights) if i not in (*PROJECTING, *OTHERS)]
+        inputs = [contiguous(tensor) for tensor in (x, mask, real) if tensor is not None]
+        taken = [*inputs, *matrices[0], *matrices[1], *vectors]
+        kept = _forward(*plan, differentiable).run(*taken, out, *keys)
         if differentiable:
-            ctx.save_for_backward(
-                rows, real, local, weight, projections, depthwise, filtered, pointwise, span, query, key, value, both,
-                kernels, kernel_weight, *shares, mixed, out_weight, norm_weight, *norm,
-            )  # fmt: skip
-        return out.reshape(x.shape)
+            ctx.needs = needs_of(x, *weights)
+            ctx.plan, ctx.keys = plan, keys
+            ctx.save_for_backward(*taken, kept)
+        return out
 
     @staticmethod
     def backward(ctx, d_out):
-        (
-            rows, real, local, weight, projections, depthwise, filtered, pointwise, span, query, key, value, both,
-            kernels, kernel_weight, probabilities, kept, mixed, out_weight, *norm,
-        ) = ctx.saved_tensor()  # fmt: skip
-        form, (attention_dropout, dropout) = ctx.form, ctx.dropouts
-        batch, length, heads, taps = kernels.shape
-        hidden, width = rows.shape[-1], span.shape[1]
-        ones = np.ones(batch * length, np.float32) if real is None else array(real, batch * length)
-
-        d_mixed, d_x, d_tail = add_norm_backward(form, token_rows(d_out), mixed, out_weight, *norm, dropout)
-        d_mixed = d_mixed.reshape([batch, length, 2 * heads, -1])
-
-        # Self-attention.
-        d_context = form.empty(*query.shape)
-        form.loops.take_heads(array(d_mixed), array(d_context))
-        shares = probabilities, kept
-        d_query, d_key, d_value = attend_backward(form, d_context, query, key, value, *shares, attention_dropout)
-
-        # Span-based dynamic convolution.
-        d_projections, d_logits = paddle.empty_like(projections), paddle.empty_like(kernels)
-        loops.dynamic_conv_backward(
-            array(projections), array(kernels), array(d_mixed), ones, array(d_logits), array(d_projections)
-        )
-        d_logits = d_logits.reshape([-1, heads * taps])
-        kernel_sums = partial_sums(heads * taps)
-        loops.column_sums(array(d_logits), kernel_sums)
-        d_both, d_kernel_weight = product_backward(both, kernel_weight, form.operand(d_logits))
-        d_span, bias_sums = form.empty(*span.shape), partial_sums(5, width)
-        form.loops.join_gradients(
-            array(projections), array(span), array(d_query), array(d_key), array(d_value), array(d_both), ones,
-            query.shape[-1] ** -0.5, array(d_projections), array(d_span), bias_sums,
-        )  # fmt: skip
-        *d_biases, d_span_bias = summed(bias_sums)
-
-        # The span-aware key and the four projections: both add to the gradient of x, which holds the residual's.
-        d_filtered = matmul(d_span, pointwise)
-        d_pointwise = matmul(d_span, filtered, transpose_a=True)
-        shape = batch, length, hidden
-        tap_sums = partial_sums(taps, hidden)
-        loops.depthwise_conv_backward(array(local), array(d_filtered, *shape), tap_sums)
-        d_local = d_x if real is None else paddle.zeros_like(d_x)
-        loops.depthwise_conv(array(d_filtered, *shape), _tap_rows(depthwise, True), True, array(d_local, *shape))
-        if real is not None:
-            d_x += d_local * real.reshape([-1, 1])
-        d_projections = form.operand(d_projections.reshape([-1, 4 * width]))
-        d_rows, d_weight = product_backward(rows, weight, d_projections)
-        loops.add(array(d_x), array(d_rows))
-
-        d_depthwise = paddle.to_tensor(tap_sums.sum(axis=0).T[:, None])  # [E, 1, K]
-        d_projected = [gradient for pair in zip(d_weight.split(4, axis=1), d_biases, strict=True) for gradient in pair]
-        convolution = d_depthwise, d_pointwise, d_span_bias, d_kernel_weight, summed(kernel_sums)
-        gradients = wanted(ctx.needs, d_x.reshape(shape), *d_projected, *convolution, *d_tail)
-        # Neither mask nor `real` gets one.
-        return gradients[0], None, *(() if real is None else (None,)), *gradients[1:]
+        *taken, kept = ctx.saved_tensor()
+        _, _, _, has_real, shapes, *_ = ctx.plan
+        gradients = [empty(*d_out.shape), *(empty(*shape) for shape in shapes)]
+        _backward(*ctx.plan).run(*taken, contiguous(d_out), *gradients, *ctx.keys, kept)
+        d_x, *d_weights = wanted(ctx.needs, *gradients)
+        return d_x, None, *((None,) if has_real else ()), *d_weights  # neither mask nor `real` gets one
 
 
-def _tap_rows(depthwise, backward=False):
-    """Weight [E, 1, K] → the kernel's [K + 1, E] with a row of zeros; `backward` turns the taps around."""
-    taps = array(depthwise)[:, 0].T
-    rows = np.zeros((taps.shape[0] + 1, taps.shape[1]), np.float32)
-    rows[:-1] = taps[::-1] if backward else taps
-    return rows
+def _given(program, shape, mask_shape, has_real, shapes):
+    """x [N, E], mask, real [N] or None, the projections' matrices, and all weights in their order but for these."""
+    batch, length, hidden = shape
+    x, mask, real = program.given((batch * length, hidden), mask_shape, (batch * length,) if has_real else None)
+    projecting = steps.given_side_by_side(program, *(shapes[i] for i in PROJECTING))
+    weights = dict(zip(OTHERS, program.given(*(shapes[i] for i in OTHERS), type=program.way.dtype), strict=True))
+    vectors = [i for i in range(len(shapes)) if i not in (*PROJECTING, *OTHERS)]
+    weights |= zip(vectors, program.given(*(shapes[i] for i in vectors)), strict=True)
+    return x, mask, real, projecting, [weights.get(i) for i in range(len(shapes))]
+
+
+@functools.lru_cache(steps.KEPT)
+def _forward(way, shape, mask_shape, has_real, shapes, heads, epsilon, attention_rate, rate, keep):
+    batch, length, hidden = shape
+    rows = batch * length
+    program = Program(way, rows)
+    x, mask, real, projecting, weights = _given(program, shape, mask_shape, has_real, shapes)
+    depthwise, pointwise, span_bias, kernel_weight, kernel_bias, out_weight, out_bias, norm, shift = weights[8:]
+    (out,) = program.given((rows, hidden))
+    attention_dropout, dropout = (steps.dropout_of(program, each) for each in (attention_rate, rate))
+    width, taps = shapes[0][1], shapes[8][2]
+    size = width // heads
+
+    # Query, key, value and convolution value next to each other.
+    operand = program.operand(x)
+    projections, biases = program.new(rows, 4 * width), program.new(4 * width)
+    steps.project(program, operand, projecting, projections)
+    for i in range(4):
+        program.loop("copy", weights[2 * i + 1], biases.columns(i * width, (i + 1) * width))
+
+    # The span-aware key: a depthwise, then a pointwise convolution.
+    local = x
+    if has_real:
+        local = program.new(rows, hidden)
+        program.loop("times_real", x, real, local)
+    else:
+        real = program.new(rows)
+        program.loop("fill", real, 1.0)
+    tap_rows, filtered = program.new(taps + 1, hidden), program.new(rows, hidden)
+    program.loop("tap_rows", depthwise, False, tap_rows)
+    program.loop("depthwise_conv", local.reshape(*shape), tap_rows, False, filtered.reshape(*shape))
+    filtered = program.operand(filtered)
+    span = program.new(rows, width)
+    program.multiply(filtered, pointwise.t, span)
+    both = program.new_operand(rows, width)
+    program.loop("span_product", projections, biases, span, span_bias, real, both)
+
+    # Span-based dynamic convolution into one half of `mixed`, self-attention into the other.
+    mixed = program.new_operand(rows, 2 * width)
+    kernels = program.new(rows, heads * taps)
+    program.multiply(both, kernel_weight, kernels)
+    program.loop("bias_softmax", kernels.reshape(rows, heads, taps), kernel_bias.reshape(heads, taps))
+    program.loop(
+        "dynamic_conv", projections.reshape(batch, length, 4 * heads, size),
+        kernels.reshape(batch, length, heads, taps), mixed.reshape(batch, length, 2 * heads, size),
+    )  # fmt: skip
+    attended = Heads(batch, length, heads, size)
+    attending = steps.attend(program, attended, projections, biases, mask, attention_dropout, mixed)
+
+    normal, scales = steps.add_norm(program, mixed, out_weight, out_bias, x, norm, shift, epsilon, dropout, out)
+    kept = {
+        **attending, "operand": operand, "projections": projections, "local": local, "filtered": filtered,
+        "span": span, "both": both, "kernels": kernels, "mixed": mixed, "normal": normal, "scales": scales,
+    }  # fmt: skip
+    program.finish(**({name: view for name, view in kept.items() if view is not x} if keep else {}))
+    return program
+
+
+@functools.lru_cache(steps.KEPT)
+def _backward(way, shape, mask_shape, has_real, shapes, heads, epsilon, attention_rate, rate):
+    plan = way, shape, mask_shape, has_real, shapes, heads, epsilon, attention_rate, rate
+    batch, length, hidden = shape
+    rows = batch * length
+    program = Program(way, rows)
+    x, mask, real, projecting, weights = _given(program, shape, mask_shape, has_real, shapes)
+    depthwise, pointwise, _, kernel_weight, _, out_weight, _, norm, _ = weights[8:]
+    d_out, d_x, *d_weights = program.given((rows, hidden), (rows, hidden), *shapes)
+    d_depthwise, d_pointwise, d_span_bias, d_kernel_weight, d_kernel_bias, *d_tail = d_weights[8:]
+    attention_dropout, dropout = (steps.dropout_of(program, each) for each in (attention_rate, rate))
+    width, taps = shapes[0][1], shapes[8][2]
+    size = width // heads
+    kept = {"operand": x, "local": x} | program.recalled(_forward(*plan, True))
+    projections, kernels, span = kept["projections"], kept["kernels"], kept["span"]
+    by_head = batch, length, 4 * heads, size
+    if not has_real:
+        real = program.new(rows)
+        program.loop("fill", real, 1.0)
+
+    d_mixed = program.new(rows, 2 * width)
+    steps.add_norm_backward(
+        program, d_out, kept["mixed"], out_weight, norm, kept["normal"], kept["scales"], dropout, d_mixed, d_x, d_tail
+    )  # fmt: skip
+
+    # Self-attention.
+    d_projections, attended = program.new(rows, 4 * width), Heads(batch, length, heads, size)
+    sums = steps.attend_backward(program, attended, kept, mask, attention_dropout, d_mixed, d_projections)
+
+    # Span-based dynamic convolution.
+    d_logits = program.new(rows, heads * taps)
+    program.loop(
+        "dynamic_conv_backward", projections.reshape(*by_head), kernels.reshape(batch, length, heads, taps),
+        d_mixed.reshape(batch, length, 2 * heads, size), real, d_logits.reshape(batch, length, heads, taps),
+        d_projections.reshape(*by_head),
+    )  # fmt: skip
+    kernel_sums = program.sums(heads * taps)
+    program.loop("column_sums", d_logits, kernel_sums)
+    program.total(kernel_sums, d_kernel_bias)
+    d_both = program.new(rows, width)
+    program.multiply_backward(kept["both"], kernel_weight, program.operand(d_logits), d_both, d_kernel_weight)
+    d_span, span_sums = program.new_operand(rows, width), program.sums(3, width)
+    d_operands = d_projections if way.dtype == "float32" else program.new_operand(rows, 4 * width)
+    program.loop(
+        "span_product_backward", projections, span, d_both, d_projections, d_span, d_operands, span_sums
+    )  # fmt: skip
+    unused = program.new(width)
+    program.total(sums, unused, d_weights[3], d_weights[5])
+    program.total(span_sums, d_weights[1], d_weights[7], d_span_bias)
+
+    # The span-aware key and the four projections: both add to the gradient of x, which holds the residual's.
+    d_filtered = program.new(rows, hidden)
+    program.multiply(d_span, pointwise, d_filtered)
+    program.multiply(d_span.t, kept["filtered"], d_pointwise)
+    tap_rows, tap_sums, d_taps = program.new(taps + 1, hidden), program.sums(taps, hidden), program.new(taps, hidden)
+    program.loop("depthwise_conv_backward", kept["local"].reshape(*shape), d_filtered.reshape(*shape), tap_sums)
+    program.total(tap_sums, d_taps)
+    program.loop("tap_gradients", d_taps, d_depthwise)
+    program.loop("tap_rows", depthwise, True, tap_rows)
+    if has_real:
+        d_local = program.new(rows, hidden)
+        program.loop("depthwise_conv", d_filtered.reshape(*shape), tap_rows, False, d_local.reshape(*shape))
+        program.loop("add_times_real", d_local, real, d_x)
+    else:
+        program.loop("depthwise_conv", d_filtered.reshape(*shape), tap_rows, True, d_x.reshape(*shape))
+    steps.project_backward(program, kept["operand"], projecting, d_operands, d_x, [d_weights[i] for i in PROJECTING])
+    program.finish()
+    return program

@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import functools
 import threading
+import weakref
 from ctypes import byref, c_int, c_int64, c_size_t, c_uint, c_void_p
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +20,8 @@ _CPU, _IN_ORDER = 1, 1  # dnnl_engine_kind_t, dnnl_stream_flags_t
 _GELU = 0x31  # dnnl_alg_kind_t: dnnl_eltwise_gelu_erf, the exact one
 _SOURCE, _WEIGHTS, _BIAS, _DESTINATION = 1, 33, 41, 17  # arguments of a primitive's execution
 _Dims = c_int64 * 12  # DNNL_MAX_NDIMS
-KEPT = 48  # primitives of about 0.4 MB; one shape of a batch takes about 25 of them to train on, each 0.3 ms to make
+ANY = -(2**63)  # DNNL_RUNTIME_DIM_VAL: a length that only an execution tells
+KEPT = 48  # primitives of about 0.2 MB, each 0.3 ms to make
 _DESTROYED_BY = {  # what makes a handle → what takes its memory back
     "memory_desc_create_with_strides": "memory_desc_destroy",
     "post_ops_create": "post_ops_destroy",
@@ -54,23 +56,50 @@ class Matrix(NamedTuple):
 
     @property
     def t(self):
-        """The matrices transposed, by their strides.
+        """The matrices transposed, by their strides."""
+        *batch, rows, columns = self.shape
+        *steps, down, across = self.strides
+        return self._replace(shape=(*batch, columns, rows), strides=(*steps, across, down)).plain
 
-        An axis of length 1 gets the stride that a plain row-major matrix has there: with any other, oneDNN 3.6 reads
-        beyond products of inner length 1.
+    @property
+    def plain(self):
+        """The same with the stride that a row-major matrix has wherever an axis is of length 1.
+
+        With any other, oneDNN 3.6 reads beyond products of inner length 1.
         """
-        *batch, columns, rows = self.shape
-        *steps, across, down = self.strides
+        *_, rows, columns = self.shape
+        *steps, down, across = self.strides
         down = columns * across if rows == 1 else down
         across = 1 if columns == 1 else across
-        return self._replace(shape=(*batch, rows, columns), strides=(*steps, down, across))
+        return self._replace(strides=(*steps, down, across))
 
 
-class _Primitive(NamedTuple):
-    handle: c_void_p
-    memories: list  # handles, one for each operand
-    arguments: ctypes.Array
-    owner: contextlib.ExitStack  # destroys all of it when it closes
+class _Owner:
+    """Some of oneDNN's objects, which are destroyed with this one."""
+
+    def __init__(self, owner):
+        weakref.finalize(self, owner.close).atexit = False
+
+
+class Primitive(_Owner):
+    """The code of a product."""
+
+    def __init__(self, handle, owner):
+        super().__init__(owner)
+        self.handle = handle
+
+
+class Operands(_Owner):
+    """What an execution reads and writes: descriptions, whose addresses are set before it."""
+
+    def __init__(self, memories, owner):
+        super().__init__(owner)
+        kinds = _SOURCE, _WEIGHTS, _DESTINATION, _BIAS
+        self.memories = memories  # handles
+        self.arguments = (_Argument * len(memories))(*zip(kinds, memories))  # noqa: B905  (without bias there are three)
+
+
+lock = threading.RLock()  # a primitive has memory of its own, so one thread at a time
 
 
 class OneDNN:
@@ -89,8 +118,8 @@ class OneDNN:
         self._call("engine_create", byref(self._engine), _CPU, c_size_t(0))
         self._call("stream_create", byref(self._stream), self._engine, c_uint(_IN_ORDER))
         self._call("set_primitive_cache_capacity", c_int(KEPT))  # oneDNN's own, which keeps what was destroyed
-        self._primitives = collections.OrderedDict()  # shapes → (primitive, …), the one used last at the end
-        self._lock = threading.Lock()  # a primitive has memory of its own, so one thread at a time
+        self._primitives = weakref.WeakValueDictionary()  # shapes → Primitive, as long as somebody has it
+        self._recent = collections.OrderedDict()  # shapes → what `matmul` used, the last one at the end
 
     def matmul(self, a, b, out, bias=None, gelu=False, add=False):
         """out = a @ b, with bias (a row, of `out`'s type or float32) and GELU on top if asked for.
@@ -102,37 +131,57 @@ class OneDNN:
         Raises:
             OSError: oneDNN refuses, as for shapes that do not fit.
         """
-        operands = (a, b, out) if bias is None else (a, b, out, bias)
-        key = (*(operand[1:] for operand in operands), gelu, add)
-        with self._lock:
-            if key in self._primitives:
-                self._primitives.move_to_end(key)
+        matrices = (a, b, out) if bias is None else (a, b, out, bias)
+        key = (*(matrix[1:] for matrix in matrices), gelu, add)
+        with lock:
+            if key in self._recent:
+                self._recent.move_to_end(key)
             else:
-                self._primitives[key] = self._matmul_primitive(operands, gelu, add)
-                if len(self._primitives) > KEPT:
-                    self._primitives.popitem(last=False)[1].owner.close()  # not running: all is done under the lock
-            primitive, memories, arguments, _ = self._primitives[key]
-            for memory, operand in zip(memories, operands, strict=True):
-                self._call("memory_set_data_handle", memory, c_void_p(operand.address))
-            self._call("primitive_execute", primitive, self._stream, len(operands), arguments)
+                self._recent[key] = self.primitive(*matrices, gelu=gelu, add=add), self.operands(*matrices)
+                if len(self._recent) > KEPT:
+                    self._recent.popitem(last=False)
+            primitive, operands = self._recent[key]
+            for memory, matrix in zip(operands.memories, matrices, strict=True):
+                self._call("memory_set_data_handle", memory, c_void_p(matrix.address))
+            self._call("primitive_execute", primitive.handle, self._stream, len(matrices), operands.arguments)
             self._call("stream_wait", self._stream)
 
-    def _matmul_primitive(self, operands, gelu, add):
-        with contextlib.ExitStack() as kept, contextlib.ExitStack() as passing:
-            descriptions = [
-                self._make(passing, "memory_desc_create_with_strides", len(shape), _Dims(*shape), kind, _Dims(*strides))
-                for _, kind, shape, strides in operands
-            ]
-            attributes = self._on_top(passing, gelu, add) if gelu or add else None
-            a, b, out, *bias = descriptions
-            bias = bias[0] if bias else None
-            wanted = self._make(
-                passing, "matmul_primitive_desc_create", self._engine, a, b, bias, out, attributes
-            )  # fmt: skip
+    def primitive(self, *matrices, gelu=False, add=False):
+        """The Primitive of `matmul` for matrices of these shapes, of which lengths may be ANY, and strides."""
+        key = (*(matrix[1:] for matrix in matrices), gelu, add)
+        with lock:
+            primitive = self._primitives.get(key)
+            if primitive is None:
+                primitive = self._primitives[key] = self._matmul_primitive(matrices, gelu, add)
+            return primitive
+
+    def operands(self, *matrices):
+        """The Operands for an execution on such matrices."""
+        with contextlib.ExitStack() as kept:
+            descriptions = self._descriptions(kept, matrices)
             memories = [self._make(kept, "memory_create", each, self._engine, None) for each in descriptions]
-            kinds = _SOURCE, _WEIGHTS, _DESTINATION, _BIAS
-            arguments = (_Argument * len(memories))(*zip(kinds, memories))  # noqa: B905  (without bias there are three)
-            return _Primitive(self._make(kept, "primitive_create", wanted), memories, arguments, kept.pop_all())
+            return Operands(memories, kept.pop_all())
+
+    def words(self, primitive, operands):
+        """What product_kernels.onednn_product takes before the matrices."""
+        functions = "memory_set_data_handle", "primitive_execute", "stream_wait"
+        addresses = [ctypes.cast(getattr(self._library, f"dnnl_{name}"), c_void_p).value for name in functions]
+        return *addresses, primitive.handle.value, self._stream.value, ctypes.addressof(operands.arguments)
+
+    def _descriptions(self, owner, matrices):
+        return [
+            self._make(owner, "memory_desc_create_with_strides", len(shape), _Dims(*shape), kind, _Dims(*strides))
+            for _, kind, shape, strides in matrices
+        ]
+
+    def _matmul_primitive(self, matrices, gelu, add):
+        with contextlib.ExitStack() as kept, contextlib.ExitStack() as passing:
+            attributes = self._on_top(passing, gelu, add) if gelu or add else None
+            a, b, out, *bias = self._descriptions(passing, matrices)
+            wanted = self._make(
+                passing, "matmul_primitive_desc_create", self._engine, a, b, bias[0] if bias else None, out, attributes
+            )  # fmt: skip
+            return Primitive(self._make(kept, "primitive_create", wanted), kept.pop_all())
 
     def _on_top(self, passing, gelu, add):
         operations, attributes = self._make(passing, "post_ops_create"), self._make(passing, "primitive_attr_create")

@@ -59,11 +59,22 @@ class Dropout(NamedTuple):
 
 
 def draw_dropout(rate, training):
-    if not training or rate == 0:
-        return Dropout(np.uint32(0), np.uint32(0), np.uint32(0), np.float32(1))
-    key, other_key = (key % 2**32 for key in paddle.randint(-(2**31), 2**31 - 1, [2]).tolist())
-    threshold = min(round(rate * 2**32), 2**32 - 1)
-    return Dropout(np.uint32(key), np.uint32(other_key), np.uint32(threshold), np.float32(1 / (1 - rate)))
+    threshold, gain = dropout_constants(rate if training else 0)
+    if not threshold:
+        return Dropout(np.uint32(0), np.uint32(0), threshold, gain)
+    return Dropout(*map(np.uint32, draw_keys(rate)), threshold, gain)
+
+
+def dropout_constants(rate):
+    """Threshold and gain of a Dropout."""
+    return np.uint32(min(round(rate * 2**32), 2**32 - 1)), np.float32(1 / (1 - rate))
+
+
+def draw_keys(rate):
+    """The two keys of a Dropout, as numbers; where nothing is dropped 0, and nothing is drawn."""
+    if rate == 0:
+        return 0, 0
+    return tuple(key % 2**32 for key in paddle.randint(-(2**31), 2**31 - 1, [2]).tolist())
 
 
 class Float32:
@@ -75,9 +86,13 @@ class Float32:
         """A float32 tensor, contiguous, in the form in which a product takes it."""
         return contiguous(tensor)
 
-    def weight(self, *weights):
-        """The operand for a weight, or for several side by side."""
-        return self.operand(weights[0] if len(weights) == 1 else paddle.concat(weights, axis=1))
+    def weight(self, weight):
+        """The operand for a weight."""
+        return self.operand(weight)
+
+    def side_by_side(self, *weights):
+        """The operands for matrices [I, …] that the same x is multiplied by: one for each."""
+        return [self.operand(weight) for weight in weights]
 
     def empty(self, *shape):
         return paddle.empty(shape, self.dtype)
@@ -98,10 +113,24 @@ class Bfloat16(Float32):
             loops.narrow(array(tensor, tensor.size), array(narrow, tensor.size))
         return narrow
 
-    def weight(self, *weights):
+    def weight(self, weight):
+        return self._kept((weight,), self.operand)
+
+    def side_by_side(self, *weights):
+        """One for all, the matrices next to each other: oneDNN is faster with it."""
+        return [self._kept(weights, self._joined)]
+
+    def _joined(self, *weights):
+        joined, first = self.empty(weights[0].shape[0], sum(weight.shape[1] for weight in weights)), 0
+        for weight in weights:
+            loops.narrow_columns(array(weight), first, array(joined))
+            first += weight.shape[1]
+        return joined
+
+    def _kept(self, weights, convert):
         key = tuple(weight.data_ptr() for weight in weights)
         if key not in self._weights:
-            self._weights[key] = super().weight(*weights), weights  # which must live as long as their address is known
+            self._weights[key] = convert(*weights), weights  # which must live as long as their address is known
         return self._weights[key][0]
 
 

@@ -7,6 +7,7 @@ process, or what a run that goes on was begun with.
 
 import contextlib
 import ctypes
+import functools
 import logging
 import math
 import os
@@ -109,6 +110,19 @@ def _one_thread():
         yield
     finally:
         openmp.omp_set_num_threads(before)
+
+
+@functools.cache
+def sgemm():
+    """The address of cblas_sgemm in a library that comes with Paddle: float32 products from compiled code.
+
+    Raises OSError: there is none.
+    """
+    libraries = Path(paddle.__file__).parent / "libs"
+    for name in ("libmklml_intel.so", "libmklml.dylib", "mklml.dll", "libopenblas.so", "openblas.dll"):
+        if (libraries / name).exists():
+            return ctypes.cast(ctypes.CDLL(str(libraries / name)).cblas_sgemm, ctypes.c_void_p).value
+    raise OSError("no matrix library with cblas_sgemm comes with this Paddle")
 
 
 def matrix(tensor):

@@ -129,6 +129,22 @@ def narrow(x, out):
             out[i] = written(out, x[i])
 
 
+@kernel(F2, "int64", B2)
+def narrow_columns(x, first, out):
+    """Some columns of out [N, …], from `first` on, = x [N, E] in bfloat16."""
+    for n in prange(x.shape[0]):
+        for e in range(x.shape[1]):
+            out[n, first + e] = written(out, x[n, e])
+
+
+@kernel(F2, "int64", F2)
+def take_columns(x, first, out):
+    """out [N, E] = columns of x [N, …] from `first` on."""
+    for n in prange(out.shape[0]):
+        for e in range(out.shape[1]):
+            out[n, e] = x[n, first + e]
+
+
 # ------------------------------------------------------------------------------------------------ dropout and LayerNorm
 
 

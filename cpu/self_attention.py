@@ -1,95 +1,118 @@
-"""The CPU's path of `family.self_attention`: forward and a hand-written backward, with loops between the products.
+"""The CPU's path of `family.self_attention`: forward and a hand-written backward, a program each.
 
 Dimension letters: B batch, L length, N = B·L, H heads, D head size, E = H·D hidden size.
 """
 
-import numpy as np
+import functools
+
 from paddle.autograd import PyLayer
 
-from cpu.functions import (
-    add_norm,
-    add_norm_backward,
-    attend,
-    attend_backward,
-    is_differentiable,
-    needs_of,
-    wanted,
-)
-from cpu.loops import loops
-from cpu.operands import array, draw_dropout, partial_sums, precision, summed, token_rows
-from cpu.products import product, product_backward
+from cpu import steps
+from cpu.functions import is_differentiable, needs_of, wanted
+from cpu.operands import contiguous, draw_keys, empty, precision
+from cpu.programs import Program
+from cpu.steps import Heads
 
 
 def self_attention(x, mask, weights, heads, epsilon, attention_dropout, dropout, training):
-    dropouts = draw_dropout(attention_dropout, training), draw_dropout(dropout, training)
-    differentiable = is_differentiable(x, *weights)
-    return FusedSelfAttention.apply(x, mask, *weights, heads, epsilon, *dropouts, differentiable)
+    form = precision.get()
+    rates = (attention_dropout, dropout) if training else (0.0, 0.0)
+    keys = [key for rate in rates for key in draw_keys(rate)]
+    plan = steps.way_of(form), tuple(x.shape), tuple(mask.shape), heads, float(epsilon), *rates
+    return FusedSelfAttention.apply(x, mask, *weights, form, plan, keys, is_differentiable(x, *weights))
 
 
 class FusedSelfAttention(PyLayer):
-    """family.self_attention.SelfAttention.forward, with the half layer's dropout, residual and LayerNorm."""
+    """family.self_attention.SelfAttention.forward, with the half layer's dropout, residual and LayerNorm.
+
+    Its weights: query, key, value and out, each a matrix and a bias, and the LayerNorm's two.
+    """
 
     @staticmethod
-    def forward(
-        ctx, x, mask, query_weight, query_bias, key_weight, key_bias, value_weight, value_bias, out_weight, out_bias,
-        norm_weight, norm_bias, heads, epsilon, attention_dropout, dropout, differentiable,
-    ):  # fmt: skip
-        ctx.needs = needs_of(
-            x, query_weight, query_bias, key_weight, key_bias, value_weight, value_bias, out_weight, out_bias,
-            norm_weight, norm_bias,
-        )  # fmt: skip
-        form = ctx.form = precision.get()
-        batch, length, hidden = x.shape
-        size = hidden // heads
-        residual = token_rows(x)
-        rows = form.operand(residual)
-
-        # Query, key and value as one product.
-        weight = form.weight(query_weight, key_weight, value_weight)
-        bias = np.concatenate([array(b) for b in (query_bias, key_bias, value_bias)])
-        projections = product(rows, weight)  # [N, 3·E]
-        query, key, value = (form.empty(batch, heads, length, size) for _ in range(3))
-        form.loops.split_three(
-            array(projections, batch, length, 3 * heads, size), bias, np.float32(size**-0.5), array(query), array(key),
-            array(value),
-        )  # fmt: skip
-        projections = None
-
-        by_head, *shares = attend(form, query, key, value, mask, attention_dropout)
-        context = form.empty(*rows.shape)
-        form.loops.merge_heads(array(by_head), array(context, batch, length, heads, size))
-        by_head = None  # what is done with makes room for the rest
-        if not differentiable:
-            query = key = value = shares = None
-
-        out_weight = form.weight(out_weight)
-        out, *norm = add_norm(context, out_weight, out_bias, residual, norm_weight, norm_bias, epsilon, dropout)
-        ctx.dropouts = attention_dropout, dropout
+    def forward(ctx, x, mask, *others):
+        *weights, form, plan, keys, differentiable = others
+        out = empty(*x.shape)
+        query, query_bias, key, key_bias, value, value_bias, weight, bias, *norm = weights
+        matrices = *form.side_by_side(query, key, value), form.weight(weight)
+        taken = [
+            *map(contiguous, (x, mask)),
+            *matrices,
+            *map(contiguous, (query_bias, key_bias, value_bias, bias, *norm)),
+        ]
+        kept = _forward(*plan, differentiable).run(*taken, out, *keys)
         if differentiable:
-            ctx.save_for_backward(rows, weight, query, key, value, *shares, context, out_weight, norm_weight, *norm)
-        return out.reshape(x.shape)
+            ctx.needs = needs_of(x, *weights)
+            ctx.plan, ctx.keys, ctx.shapes = plan, keys, [weight.shape for weight in weights]
+            ctx.save_for_backward(*taken, kept)
+        return out
 
     @staticmethod
     def backward(ctx, d_out):
-        rows, weight, query, key, value, *shares, context, out_weight, norm_weight, normal, scales = ctx.saved_tensor()
-        form, (attention_dropout, dropout) = ctx.form, ctx.dropouts
-        batch, heads, length, size = query.shape
+        *taken, kept = ctx.saved_tensor()
+        gradients = [empty(*d_out.shape), *(empty(*shape) for shape in ctx.shapes)]
+        _backward(*ctx.plan).run(*taken, contiguous(d_out), *gradients, *ctx.keys, kept)
+        d_x, *d_weights = wanted(ctx.needs, *gradients)
+        return d_x, None, *d_weights  # the mask gets none
 
-        d_merged, d_x, d_tail = add_norm_backward(
-            form, token_rows(d_out), context, out_weight, norm_weight, normal, scales, dropout
-        )
-        d_context = form.empty(*query.shape)
-        form.loops.take_heads(array(d_merged, batch, length, heads, size), array(d_context))
-        d_query, d_key, d_value = attend_backward(form, d_context, query, key, value, *shares, attention_dropout)
 
-        d_projections, sums = form.empty(rows.shape[0], 3 * rows.shape[1]), partial_sums(3 * rows.shape[1])
-        form.loops.join_three(
-            array(d_query), array(d_key), array(d_value), np.float32(size**-0.5),
-            array(d_projections, batch, length, 3 * heads, size), sums,
-        )  # fmt: skip
-        d_rows, d_weight = product_backward(rows, weight, d_projections)
-        loops.add(array(d_x), array(d_rows))  # d_x holds the residual's
-        pairs = zip(d_weight.split(3, axis=1), summed(sums).split(3), strict=True)
-        d_projected = [gradient for pair in pairs for gradient in pair]
-        gradients = wanted(ctx.needs, d_x.reshape(d_out.shape), *d_projected, *d_tail)
-        return gradients[0], None, *gradients[1:]  # the mask gets none
+def _given(program, shape, mask_shape):
+    """x [N, E], mask, the matrices for query, key and value and of the result, the biases, norm and shift."""
+    batch, length, hidden = shape
+    x, mask = program.given((batch * length, hidden), mask_shape)
+    projecting = steps.given_side_by_side(program, *[(hidden, hidden)] * 3)
+    (weight,) = program.given((hidden, hidden), type=program.way.dtype)
+    *biases, norm, shift = program.given(*[(hidden,)] * 6)
+    return x, mask, projecting, weight, biases, norm, shift
+
+
+@functools.lru_cache(steps.KEPT)
+def _forward(way, shape, mask_shape, heads, epsilon, attention_rate, rate, keep):
+    batch, length, hidden = shape
+    rows = batch * length
+    program = Program(way, rows)
+    x, mask, projecting, weight, (*given_biases, bias), norm, shift = _given(program, shape, mask_shape)
+    (out,) = program.given((rows, hidden))
+    attention_dropout, dropout = (steps.dropout_of(program, each) for each in (attention_rate, rate))
+
+    operand = program.operand(x)
+    projections, biases = program.new(rows, 3 * hidden), program.new(3 * hidden)
+    steps.project(program, operand, projecting, projections)
+    for i, each in enumerate(given_biases):
+        program.loop("copy", each, biases.columns(i * hidden, (i + 1) * hidden))
+    context = program.new_operand(rows, hidden)
+    attended = Heads(batch, length, heads, hidden // heads)
+    attending = steps.attend(program, attended, projections, biases, mask, attention_dropout, context)
+    normal, scales = steps.add_norm(program, context, weight, bias, x, norm, shift, epsilon, dropout, out)
+    kept = {**attending, "context": context, "normal": normal, "scales": scales}
+    if operand is not x:
+        kept["operand"] = operand
+    program.finish(**(kept if keep else {}))
+    return program
+
+
+@functools.lru_cache(steps.KEPT)
+def _backward(way, shape, mask_shape, heads, epsilon, attention_rate, rate):
+    forward = _forward(way, shape, mask_shape, heads, epsilon, attention_rate, rate, True)
+    batch, length, hidden = shape
+    rows = batch * length
+    program = Program(way, rows)
+    x, mask, projecting, weight, _, norm, _ = _given(program, shape, mask_shape)
+    (d_out,) = program.given((rows, hidden))
+    square, vector = (hidden, hidden), (hidden,)
+    d_x, *d_projecting, d_weight, d_bias, d_norm, d_shift = program.given(
+        (rows, hidden), *[square, vector] * 4, vector, vector
+    )  # fmt: skip
+    attention_dropout, dropout = (steps.dropout_of(program, each) for each in (attention_rate, rate))
+    kept = program.recalled(forward)
+
+    d_context = program.new(rows, hidden)
+    steps.add_norm_backward(
+        program, d_out, kept["context"], weight, norm, kept["normal"], kept["scales"], dropout, d_context, d_x,
+        (d_weight, d_bias, d_norm, d_shift),
+    )  # fmt: skip
+    d_projections, attended = program.new_operand(rows, 3 * hidden), Heads(batch, length, heads, hidden // heads)
+    sums = steps.attend_backward(program, attended, kept, mask, attention_dropout, d_context, d_projections)
+    steps.project_backward(program, kept.get("operand", x), projecting, d_projections, d_x, d_projecting[::2])
+    program.total(sums, *d_projecting[1::2])
+    program.finish()
+    return program

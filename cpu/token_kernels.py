@@ -78,32 +78,37 @@ def depthwise_conv_backward(x, d_out, d_taps):
                             d_taps[part, k, e] += d_out[b, i, e] * x[b, i + shift, e]
 
 
-@kernel(F4, F4, F4)
+@kernel(F4, F4, F4, bfloat16=(F4, F4, B4))
 def dynamic_conv(projections, kernels, out):
     """The last H of out [B, L, 2·H, D]: the last H of projections [B, L, 4·H, D] mixed by kernels [B, L, H, K]."""
     length, heads, size = kernels.shape[1:]
-    for n in prange(kernels.shape[0] * length):
-        b, position = np.int64(n) // length, np.int64(n) % length
-        for h in range(heads):
-            values, result = 3 * heads + h, heads + h
-            for k in range(0, size, 3):
-                first = position + k - size // 2
-                in1, in2, in3, p1, p2, p3 = _three_neighbours(first, 1, k, position, length, size)
-                w1 = kernels[b, position, h, k] if in1 else np.float32(0.0)
-                w2 = kernels[b, position, h, k + 1] if in2 else np.float32(0.0)
-                w3 = kernels[b, position, h, k + 2] if in3 else np.float32(0.0)
-                _mix(projections, b, values, p1, p2, p3, w1, w2, w3, k > 0, out, position, result)
+    for part in prange(PARTS):
+        start, stop = part_of(part, kernels.shape[0] * length)
+        mixed = np.empty((1, 1, 1, projections.shape[3]), np.float32)
+        for n in range(start, stop):
+            b, position = n // length, n % length
+            for h in range(heads):
+                values, result = 3 * heads + h, heads + h
+                for k in range(0, size, 3):
+                    first = position + k - size // 2
+                    in1, in2, in3, p1, p2, p3 = _three_neighbours(first, 1, k, position, length, size)
+                    w1 = kernels[b, position, h, k] if in1 else np.float32(0.0)
+                    w2 = kernels[b, position, h, k + 1] if in2 else np.float32(0.0)
+                    w3 = kernels[b, position, h, k + 2] if in3 else np.float32(0.0)
+                    _mix(projections, b, values, p1, p2, p3, w1, w2, w3, k > 0, mixed, 0, 0, 0)
+                for d in range(mixed.shape[3]):
+                    out[b, position, result, d] = written(out, mixed[0, 0, 0, d])
 
 
 @inline
-def _mix(x, b, head, p1, p2, p3, w1, w2, w3, add, out, position, result):
-    """out[b, position, result] = the weighted sum of three of x[b, :, head]. add: out += instead."""
+def _mix(x, b, head, p1, p2, p3, w1, w2, w3, add, out, at, position, result):
+    """out[at, position, result] = the weighted sum of three of x[b, :, head]. add: out += instead."""
     if add:
         for d in range(x.shape[3]):
-            out[b, position, result, d] += x[b, p1, head, d] * w1 + x[b, p2, head, d] * w2 + x[b, p3, head, d] * w3
+            out[at, position, result, d] += x[b, p1, head, d] * w1 + x[b, p2, head, d] * w2 + x[b, p3, head, d] * w3
     else:
         for d in range(x.shape[3]):
-            out[b, position, result, d] = x[b, p1, head, d] * w1 + x[b, p2, head, d] * w2 + x[b, p3, head, d] * w3
+            out[at, position, result, d] = x[b, p1, head, d] * w1 + x[b, p2, head, d] * w2 + x[b, p3, head, d] * w3
 
 
 @kernel(F4, F4, F4, F1, F4, F4)
@@ -139,93 +144,99 @@ def dynamic_conv_backward(projections, kernels, d_out, real, d_logits, d_project
                 w1 = kernels[b, p1, h, k] * real[n] if in1 else np.float32(0.0)
                 w2 = kernels[b, p2, h, k + 1] * real[n] if in2 else np.float32(0.0)
                 w3 = kernels[b, p3, h, k + 2] * real[n] if in3 else np.float32(0.0)
-                _mix(d_out, b, result, p1, p2, p3, w1, w2, w3, k > 0, d_projections, position, values)
+                _mix(d_out, b, result, p1, p2, p3, w1, w2, w3, k > 0, d_projections, b, position, values)
+
+
+@kernel(F3, "boolean", F2)
+def tap_rows(weight, turned, out):
+    """The weight [E, 1, K] of a depthwise convolution → the rows [K + 1, E] that depthwise_conv takes.
+
+    turned: the last tap first, as backward needs them.
+    """
+    size = weight.shape[2]
+    for k in range(size):
+        for e in range(weight.shape[0]):
+            out[size - 1 - k if turned else k, e] = weight[e, 0, k]
+    out[size] = np.float32(0.0)
+
+
+@kernel(F2, F3)
+def tap_gradients(sums, out):
+    """Rows of taps [K, E] → the gradient [E, 1, K]."""
+    for e in range(out.shape[0]):
+        for k in range(out.shape[2]):
+            out[e, 0, k] = sums[k, e]
+
+
+@kernel(F2, F1, F2)
+def times_real(x, real, out):
+    """out [N, E] = x · real [N]."""
+    for n in prange(x.shape[0]):
+        for e in range(x.shape[1]):
+            out[n, e] = x[n, e] * real[n]
+
+
+@kernel(F2, F1, F2)
+def add_times_real(x, real, out):
+    """out [N, E] += x · real [N]."""
+    for n in prange(x.shape[0]):
+        for e in range(x.shape[1]):
+            out[n, e] += x[n, e] * real[n]
+
+
+@kernel(F2, F1, F2, F1, F1, F2, bfloat16=(F2, F1, F2, F1, F1, B2))
+def span_product(projections, bias, span, span_bias, real, product):
+    """product [N, W] = (query + its bias) · (span + span_bias), of the first columns of projections [N, 4·W].
+
+    In place, span gets its bias, and the last columns, the convolution's values, theirs, times real [N].
+    """
+    width = span.shape[1]
+    for n in prange(projections.shape[0]):
+        for e in range(width):
+            s = span[n, e] + span_bias[e]
+            span[n, e] = s
+            product[n, e] = written(product, (projections[n, e] + bias[e]) * s)
+        for e in range(3 * width, 4 * width):
+            projections[n, e] = (projections[n, e] + bias[e]) * real[n]
+
+
+@kernel(F2, F2, F2, F2, F2, F2, F3, bfloat16=(F2, F2, F2, F2, B2, B2, F3))
+def span_product_backward(projections, span, d_product, d_projections, d_span, out, sums):
+    """The backward of span_product, which completes d_projections [N, 4·W]: they become `out`, which may be the same.
+
+    projections have the query with its bias. sums [P, 3, W] gets partial sums of d_projections' first and last W
+    columns, which are those of the biases, and of d_span.
+    """
+    width = span.shape[1]
+    for part in prange(PARTS):
+        start, stop = part_of(part, projections.shape[0])
+        total = sums[part]
+        total[:] = np.float32(0.0)
+        for n in range(start, stop):
+            for e in range(width):
+                dq = d_projections[n, e] + d_product[n, e] * span[n, e]
+                ds = d_product[n, e] * projections[n, e]
+                out[n, e] = written(out, dq)
+                d_span[n, e] = written(d_span, ds)
+                total[0, e] += dq
+                total[2, e] += ds
+            for e in range(width, 3 * width):
+                out[n, e] = written(out, d_projections[n, e])
+            for e in range(width):
+                dv = d_projections[n, 3 * width + e]
+                out[n, 3 * width + e] = written(out, dv)
+                total[1, e] += dv
 
 
 # ---------------------------------------------------------------------------------------------------------------- heads
 
 
-@kernel(
-    F4, F1, F2, F1, F1, "float32", F4, F4, F4, F2, bfloat16=(F4, F1, F2, F1, F1, "float32", B4, B4, B4, B2)
-)  # fmt: skip
-def split_heads(projections, bias, span, span_bias, real, scale, query, key, value, product):
-    """From projections [B, L, 4·H, D] without bias [4·H·D] to heads.
-
-    query (times scale), key, value: [B, H, L, D]. In place, projections get their bias in the query and, times
-    real [B·L], in the convolution values; span [N, H·D] gets its own. product [N, H·D] = query · span.
-    """
-    length, width = projections.shape[1], projections.shape[3]
-    heads = projections.shape[2] // 4
-    for n in prange(projections.shape[0] * length):
-        b, position = n // length, n % length
-        for h in range(heads):
-            first = h * width
-            row, result = projections[b, position, h], query[b, h, position]
-            for d in range(width):
-                q = row[d] + bias[first + d]
-                s = span[n, first + d] + span_bias[first + d]
-                row[d] = q
-                span[n, first + d] = s
-                result[d] = written(result, q * scale)
-                product[n, first + d] = written(product, q * s)
-            first += heads * width
-            row, result = projections[b, position, heads + h], key[b, h, position]
-            for d in range(width):
-                result[d] = written(result, row[d] + bias[first + d])
-            first += heads * width
-            row, result = projections[b, position, 2 * heads + h], value[b, h, position]
-            for d in range(width):
-                result[d] = written(result, row[d] + bias[first + d])
-            first += heads * width
-            row = projections[b, position, 3 * heads + h]
-            for d in range(width):
-                row[d] = (row[d] + bias[first + d]) * real[n]
-
-
-@kernel(
-    F4, F2, F4, F4, F4, F2, F1, "float32", F4, F2, F3, bfloat16=(F4, F2, F4, F4, F4, F2, F1, "float32", F4, B2, F3)
-)  # fmt: skip
-def join_gradients(projections, span, d_query, d_key, d_value, d_product, real, scale, d_projections, d_span, sums):
-    """The backward of split_heads: all of d_projections but the convolution values, which are there already.
-
-    sums [P, 5, H·D] gets partial sums of the gradients of both biases, the span's last.
-    """
-    length, width = projections.shape[1], projections.shape[3]
-    heads = projections.shape[2] // 4
-    for part in prange(PARTS):
-        start, stop = part_of(part, projections.shape[0] * length)
-        total = sums[part]
-        total[:] = np.float32(0.0)
-        for n in range(start, stop):
-            b, position = n // length, n % length
-            for h in range(heads):
-                first = h * width
-                query, gradient = projections[b, position, h], d_query[b, h, position]
-                row = d_projections[b, position, h]
-                for d in range(width):
-                    from_product = d_product[n, first + d]
-                    dq = gradient[d] * scale + from_product * span[n, first + d]
-                    ds = from_product * query[d]
-                    row[d] = dq
-                    d_span[n, first + d] = written(d_span, ds)
-                    total[0, first + d] += dq
-                    total[4, first + d] += ds
-                gradient, row = d_key[b, h, position], d_projections[b, position, heads + h]
-                for d in range(width):
-                    row[d] = gradient[d]
-                    total[1, first + d] += gradient[d]
-                gradient, row = d_value[b, h, position], d_projections[b, position, 2 * heads + h]
-                for d in range(width):
-                    row[d] = gradient[d]
-                    total[2, first + d] += gradient[d]
-                row = d_projections[b, position, 3 * heads + h]
-                for d in range(width):
-                    total[3, first + d] += row[d]
-
-
 @kernel(F4, F1, "float32", F4, F4, F4, bfloat16=(F4, F1, "float32", B4, B4, B4))
 def split_three(projections, bias, scale, query, key, value):
-    """From projections [B, L, 3·H, D] without bias [3·H·D] to query (times scale), key, value: [B, H, L, D]."""
+    """From projections [B, L, 3·H or more, D] without bias to query (times scale), key, value: [B, H, L, D].
+
+    In place, the projections get their bias in the query.
+    """
     length, heads, width = projections.shape[1], query.shape[1], projections.shape[3]
     for n in prange(projections.shape[0] * length):
         b, position = n // length, n % length
@@ -233,7 +244,8 @@ def split_three(projections, bias, scale, query, key, value):
             first = h * width
             row, result = projections[b, position, h], query[b, h, position]
             for d in range(width):
-                result[d] = written(result, (row[d] + bias[first + d]) * scale)
+                row[d] += bias[first + d]
+                result[d] = written(result, row[d] * scale)
             first += heads * width
             row, result = projections[b, position, heads + h], key[b, h, position]
             for d in range(width):
@@ -246,7 +258,7 @@ def split_three(projections, bias, scale, query, key, value):
 
 @kernel(F4, F4, F4, "float32", F4, F2, bfloat16=(F4, F4, F4, "float32", B4, F2))
 def join_three(d_query, d_key, d_value, scale, d_projections, sums):
-    """The backward of split_three; sums [P, 3·H·D] gets partial sums of the gradient of the bias."""
+    """The backward of split_three: the first 3·H of d_projections; sums [P, 3·H·D]: partial ones, for the bias."""
     heads, length, width = d_query.shape[1:]
     for part in prange(PARTS):
         start, stop = part_of(part, d_query.shape[0] * length)

@@ -169,9 +169,9 @@ def rows_of_all_sizes(kind, counts):
 def test_few_primitives_are_kept_and_others_are_made_again(kind):
     counts = range(1, 3 * onednn.KEPT)
     first = rows_of_all_sizes(kind, counts)
-    assert len(onednn.load()._primitives) == onednn.KEPT
+    assert len(onednn.load()._recent) == onednn.KEPT
     assert rows_of_all_sizes(kind, counts) == first
-    assert len(onednn.load()._primitives) == onednn.KEPT
+    assert len(onednn.load()._recent) == onednn.KEPT
 
 
 def test_the_primitive_used_last_stays(monkeypatch):
