@@ -30,14 +30,16 @@ class Prediction(NamedTuple):
     score: float | None = None  # a regression's number
 
 
-def make_predictor(args, engine="auto"):
+def make_predictor(args, engine="auto", independent=False):
     """The Predictor that a script's flags ask for."""
     from training.device import choose_device
     from training.precision import choose_precision
 
     device = choose_device(args.device)
     precision = choose_precision(args.amp, args.amp_dtype, device)
-    return Predictor(args.model, args.max_seq_length, args.batch_size, precision, engine, args.split_special_tokens)
+    return Predictor(
+        args.model, args.max_seq_length, args.batch_size, precision, engine, args.split_special_tokens, independent
+    )
 
 
 def stored_model_type(folder):
@@ -62,17 +64,22 @@ class Predictor:
         engine: "auto", or a name of programs.ENGINES, which the folder must be for.
         split_special_tokens: [SEP] and the like in a text are its own words, not the model's tokens, but tokens that
             were added to the vocabulary stay; None: as the folder says, which usually is not.
+        independent: a text is answered as if it were alone, whatever it is computed with: a ConvBERT's convolutions do
+            not read padding. Not for programs.
 
     Attributes:
         cut: how many texts were longer than max_seq_length so far.
+        reads_padding, shares_scale: whether padding changes an answer; whether the other texts of a batch do, as in a
+            program of 8-bit integers, which has one scale for the numbers of all of them.
 
     Raises:
         InputError: no folder with weights or a program, vocabulary and a classifier, or a head of no use here.
     """
 
     def __init__(
-        self, folder, max_seq_length=None, batch_size=32, precision=None, engine="auto", split_special_tokens=None
-    ):
+        self, folder, max_seq_length=None, batch_size=32, precision=None, engine="auto", split_special_tokens=None,
+        independent=False,
+    ):  # fmt: skip
         from conversion.sources import resolve
         from training.precision import Precision
 
@@ -91,15 +98,19 @@ class Predictor:
             self.tokenizer.split_own_tokens()
         elif split_special_tokens is not None:
             self.tokenizer.split_special_tokens = False
+        masking = {"mask_conv_padding": True} if independent and not note and self.model_type == "convbert" else {}
         if note:
             self.engine = programs.ENGINES[own](folder)
             usual = note["max_seq_length"]
             self.positions = note.get("max_position_embeddings", usual)
         else:
-            model = load_classifier(self.model_type, source, self.task, self.tokenizer, "nothing")
+            model = load_classifier(self.model_type, source, self.task, self.tokenizer, "nothing", **masking)
             self.engine = programs.Dynamic(model, precision or Precision())
             self.positions = model.config.max_position_embeddings
             usual = stored_length(source) or self.positions
+        config = read_json_object(Path(source) / "config.json") | masking
+        self.reads_padding = self.model_type == "convbert" and not config.get("mask_conv_padding", False)
+        self.shares_scale = bool(note) and note.get("precision") == "int8"
         self.batch_size, self.cut = batch_size, 0
         self.max_seq_length = min(max_seq_length or usual, self.positions)
 
@@ -120,9 +131,19 @@ class Predictor:
 
     def __call__(self, texts, pairs=None):
         """One Prediction for each of the texts, or for each of the pairs of texts."""
-        if not texts:
-            return []
-        logits = self.logits(texts, pairs)
+        return self.answers(self.logits(texts, pairs)) if texts else []
+
+    def encode(self, texts, pairs=None):
+        """Each text's, or pair's, inputs of the model, a dict of lists as long as its tokens. Raises InputError."""
+        columns = self.tokenizer(texts, pairs, truncation=True, max_length=self.max_seq_length)
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    def compute(self, rows):
+        """float32 [B, num_labels] of encoded texts as one batch; to be called in a session of the engine."""
+        return self.engine(self.tokenizer.pad(rows))
+
+    def answers(self, logits):
+        """The Prediction of each row."""
         if self.task.is_regression:
             return [Prediction(score=float(value)) for value in logits[:, 0]]
         found = []

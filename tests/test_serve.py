@@ -22,6 +22,8 @@ from conftest import ROOT, needs
 from test_export import model_folder
 
 import serve
+from serving.application import make_app
+from serving.batching import Batcher
 from serving.predictor import Predictor, make_predictor
 from tokenizer import ConvBertTokenizer
 
@@ -41,10 +43,25 @@ def predictor(folder):
 
 
 @pytest.fixture
-def client(predictor):
+def client_of():
+    """Predictor, prefix → a client of the application around it."""
     from starlette.testclient import TestClient
 
-    return TestClient(serve.make_app(predictor))
+    batchers = []
+
+    def make(predictor, root_path=""):
+        batchers.append(Batcher(predictor))
+        return TestClient(make_app(batchers[-1], root_path))
+
+    yield make
+    for batcher in batchers:
+        batcher.close()
+        assert batcher.join(10)
+
+
+@pytest.fixture
+def client(predictor, client_of):
+    return client_of(predictor)
 
 
 def probabilities(answer):
@@ -69,12 +86,10 @@ def test_one_text_many_and_pairs(client, predictor):
 
 
 @pytest.mark.parametrize("model_type", ["bert", "electra", "ernie"])
-def test_other_architectures(tmp_path, model_type):
+def test_other_architectures(tmp_path, client_of, model_type):
     """They have no convolutions, and nothing is said of any."""
-    from starlette.testclient import TestClient
-
     predictor = Predictor(model_folder(tmp_path / "model", model_type, label_names=["bad", "good"]))
-    client = TestClient(serve.make_app(predictor))
+    client = client_of(predictor)
     texts, pairs = ["a good film", "", "x " * 300], ["b", "c", "d"]
     found = client.post("/predict", json={"text": texts, "text_pair": pairs}).json()["predictions"]
     for answer, wanted in zip(found, predictor(texts, pairs), strict=True):
@@ -87,22 +102,18 @@ def test_other_architectures(tmp_path, model_type):
         assert not re.search("convolution|kernel", client.get(path).text, re.IGNORECASE)
 
 
-def test_a_regression(tmp_path):
-    from starlette.testclient import TestClient
-
+def test_a_regression(tmp_path, client_of):
     predictor = Predictor(model_folder(tmp_path / "model", num_labels=1, label_names=None))
-    (answer,) = TestClient(serve.make_app(predictor)).post("/predict", json={"text": "a"}).json()["predictions"]
+    (answer,) = client_of(predictor).post("/predict", json={"text": "a"}).json()["predictions"]
     assert answer == {"score": pytest.approx(predictor(["a"])[0].score, abs=1e-6)}
 
 
-def test_any_number_of_labels(tmp_path):
-    from starlette.testclient import TestClient
-
+def test_any_number_of_labels(tmp_path, client_of):
     settings = dict(num_labels=3, label_names=["art", "war", "law"], problem_type="multi_label_classification")
     predictor = Predictor(model_folder(tmp_path / "model", mask_conv_padding=True, **settings))
     texts = ["a good film", "war and law", "x " * 300]
     expected = 1 / (1 + np.exp(-predictor.logits(texts).astype(np.float64)))
-    client = TestClient(serve.make_app(predictor))
+    client = client_of(predictor)
     for found, row in zip(client.post("/predict", json={"text": texts}).json()["predictions"], expected, strict=True):
         assert set(found) == {"labels", "probabilities"}  # an empty list is an answer
         assert list(found["probabilities"].values()) == pytest.approx(row, abs=1e-6)
@@ -111,13 +122,11 @@ def test_any_number_of_labels(tmp_path):
 
 
 @pytest.mark.parametrize("settings", [{}, dict(num_labels=1, label_names=None)], ids=["classes", "number"])
-def test_damaged_weights_are_the_server_s_fault(tmp_path, settings):
-    from starlette.testclient import TestClient
-
+def test_damaged_weights_are_the_server_s_fault(tmp_path, client_of, settings):
     predictor = Predictor(model_folder(tmp_path / "model", **settings))
     bias = predictor.engine.model.classifier.out_proj.bias
     bias.set_value(np.full(bias.shape, np.nan, np.float32))
-    client = TestClient(serve.make_app(predictor))
+    client = client_of(predictor)
     for path in ("/predict", "/explain"):
         answer = client.post(path, json={"text": "a"})
         assert answer.status_code == 500
@@ -181,11 +190,83 @@ def test_the_page_of_the_interface_needs_no_network(client):
         assert client.get(address).status_code == 200
 
 
-def test_the_model_s_own_tokens_in_a_text_are_words(folder):
+def test_head_is_get_without_the_body(client):
+    for path in ("/", "/health", "/metrics", "/openapi.json"):
+        found, full = client.head(path), client.get(path)
+        assert found.status_code == 200
+        assert found.headers["content-type"] == full.headers["content-type"]
+        assert found.text == ""
+    assert client.head("/health").headers["content-length"] == str(len(client.get("/health").content))
+    assert client.head("/predict").status_code == 405
+    assert client.head("/nothing").status_code == 404
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["whole", "cut off by the proxy"])
+def test_below_a_prefix(client_of, predictor, cut):
+    client, before = client_of(predictor, "/some/where"), "" if cut else "/some/where"
+    (answer,) = client.post(f"{before}/predict", json={"text": "a film"}).json()["predictions"]
+    assert answer["probabilities"] == pytest.approx(predictor(["a film"])[0].probabilities, abs=1e-6)
+    page = client.get(f"{before}/").text
+    assert not re.search(r"""(href|src|ask)[=(]["']/""", page)  # all addresses go on from the page's own
+    for address in re.findall(r'(?:src|href)="([^"]+)"', client.get(f"{before}/docs").text):
+        assert address.startswith("/some/where/swagger/")
+        assert client.get(address.removeprefix("/some/where") if cut else address).status_code == 200
+    assert client.get(f"{before}/openapi.json").json()["servers"] == [{"url": "/some/where"}]
+    assert client.get("/elsewhere/health").status_code == 404
+    if not cut:
+        assert client.get("/some/where").url.path == "/some/where/"
+    counted = client.get(f"{before}/metrics").text
+    assert 'convbert_requests_total{path="/predict",status="200"} 1\n' in counted
+
+
+def test_metrics(client):
+    """Every line as Prometheus reads it, and right numbers."""
+    client.post("/predict", json={"text": ["good", "bad", "film"]})
+    client.post("/predict", json={"text": 3})
+    client.post("/predict", content=b"x" * (2**20 + 1))
+    client.get("/made-up/1"), client.get("/made-up/2")
+    answer = client.get("/metrics")
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    found = {}
+    for line in answer.text.splitlines():
+        if not line.startswith("#"):
+            name, value = re.fullmatch(r'([a-z_]+(?:\{(?:[a-z]+="[^"]*",?)+\})?) ([0-9.e+-]+)', line).groups()
+            assert name not in found
+            found[name] = float(value)
+    for status in (200, 422, 413):
+        assert found[f'convbert_requests_total{{path="/predict",status="{status}"}}'] == 1
+    assert found['convbert_requests_total{path="other",status="404"}'] == 2
+    assert found["convbert_texts_total"] == found["convbert_batch_size_sum"] == 3
+    assert found["convbert_batches_total"] == found['convbert_batch_size_bucket{le="+Inf"}'] == 1
+    assert found['convbert_batch_size_bucket{le="2"}'] == 0
+    assert found['convbert_batch_size_bucket{le="4"}'] == 1
+    assert found["convbert_queue_length"] == 0
+    assert found['convbert_request_seconds_count{path="/predict"}'] == 3
+    assert found['convbert_request_seconds_bucket{path="/predict",le="10"}'] == 3
+    for family in ("requests_total counter", "request_seconds histogram", "queue_length gauge"):
+        assert f"# TYPE convbert_{family}\n" in answer.text
+
+
+def test_too_much_at_once_is_told_when_to_come_again(predictor):
     from starlette.testclient import TestClient
 
+    batcher = Batcher(predictor, most_waiting=2)
+    client = TestClient(make_app(batcher))
+    answer = client.post("/predict", json={"text": ["a", "b", "c"]})
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) >= 1
+    assert "waiting" in answer.json()["detail"]
+    assert client.post("/predict", json={"text": ["a", "b"]}).status_code == 200
+    batcher.close()
+    for path in ("/predict", "/explain"):
+        answer = client.post(path, json={"text": "a"})
+        assert (answer.status_code, answer.json()["detail"]) == (503, "the server is about to end")
+    assert batcher.join(10)
+
+
+def test_the_model_s_own_tokens_in_a_text_are_words(folder, client_of):
     args = serve.parse_args(["--model", str(folder), "--device", "cpu"])
-    client = TestClient(serve.make_app(make_predictor(args)))
+    client = client_of(make_predictor(args))
     plain = Predictor(folder)
     words = Predictor(folder, split_special_tokens=True)
     for token in ("[SEP]", "[CLS]", "[PAD]", "[MASK]"):
@@ -237,6 +318,7 @@ def test_explanations(client, predictor):
         ("--model {model} --port 70000", "--port must be at most 65535"),
         ("--model {model} --port -1", "--port must be at least 0"),
         ("--model {model} --port {taken}", "in use"),
+        ("--model {model} --max_wait_ms -1", "a number from 0"),
     ],
 )
 def test_bad_flags(folder, capfd, flags, message):
@@ -375,10 +457,28 @@ def test_what_is_being_computed_is_still_answered_when_the_server_stops(folder):
         time.sleep(0.3)
         process.send_signal(signal.SIGTERM)
         thread.join(30)
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=10) == 0
         status, answer = answers[0]
         assert status == 200
         assert len(answer["predictions"]) == 1000
+
+
+@pytest.mark.slow
+def test_a_second_ctrl_c_ends_the_server_at_once(folder):
+    def ask_in_vain():
+        with contextlib.suppress(OSError):
+            ask(address, {"text": ["a good film " * 60] * 1000})
+
+    with served(folder) as (address, process):
+        for _ in range(2):
+            threading.Thread(target=ask_in_vain).start()
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=1) == 130
+        assert process.stderr.read() == "interrupted\n"
 
 
 @pytest.mark.slow
@@ -432,7 +532,7 @@ def test_the_page_in_a_browser(folder, tmp_path):
             errors = [entry["message"] for entry in page.get_log("browser") if entry["level"] == "SEVERE"]
             assert all("/explain" in message or "favicon" in message for message in errors), errors  # the 422 just now
 
-            find("a[href='/docs']").click()
-            wait(lambda: len(page.find_elements(By.CSS_SELECTOR, ".opblock")) == 3)
+            find("a[href='docs']").click()
+            wait(lambda: len(page.find_elements(By.CSS_SELECTOR, ".opblock")) == 4)
         finally:
             page.quit()
