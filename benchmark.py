@@ -4,7 +4,8 @@
 
 Every implementation runs in a process of its own, and they take turns: times on a shared machine are only comparable
 within a run, as ratios. The floor is the time of the model's matrix products alone, at the speed of a product of two
-2048 × 2048 matrices measured in the same run.
+2048 × 2048 matrices measured in the same run. The best peer is the fastest of the others whose products have the same
+type.
 """
 
 import sys
@@ -12,8 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from comparison.peer import TEXT_LENGTH
 from comparison.peer_process import PEAK_SIZE, PeerProcess
-from comparison.peers import PEERS
+from comparison.peers import PEERS, can
+from comparison.served import CONNECTIONS
 from comparison.speed import speed_table, summarise
 from cpu.machine import has_bfloat16
 from family.configurations import PRESETS
@@ -32,29 +35,39 @@ def parse_args(argv):
     what.add_argument("--batch_size", type=at_least(1), default=32, help="sequences in a batch")
     what.add_argument("--seq_length", type=at_least(1), default=128, help="tokens in a sequence")
     what.add_argument(
-        "--modes", nargs="+", default=["infer", "train"], choices=["infer", "train", "pretrain", "glue"],
-        help="a forward pass; a training step; a step of pre-training; training on SST-2's sentences from raw text",
+        "--modes", nargs="+", default=["infer", "train"],
+        choices=["infer", "train", "pretrain", "glue", "latency", "serve"],
+        help="a forward pass; a training step; a step of pre-training; training on SST-2's sentences from raw text; a "
+        f"forward pass of one text of {TEXT_LENGTH} tokens; requests to serve.py, from "
+        f"{' and '.join(map(str, CONNECTIONS))} connections",
     )  # fmt: skip
     others = [name for name in PEERS if not name.startswith("ours")]
-    what.add_argument("--peers", nargs="+", default=others, choices=others, help="to compare with")
+    what.add_argument(
+        "--peers", nargs="+", default=others, choices=others,
+        help="to compare with; OpenVINO runs what export.py makes of ours; what is not installed is left out",
+    )  # fmt: skip
     what.add_argument(
         "--exports", action=FLAG, default=True,
-        help="with --modes infer, also run what export.py makes of ours",
+        help="with --modes infer or latency, also run what export.py makes of ours",
     )  # fmt: skip
     what.add_argument("--rounds", type=at_least(1), default=5, help="turns of every implementation")
 
-    data = parser.add_argument_group("data, for --modes glue")
-    data.add_argument("--data_dir", default=str(SAMPLES), help="folder with SST-2/train.tsv")
+    data = parser.add_argument_group("data, for --modes glue and serve")
+    data.add_argument(
+        "--data_dir", default=str(SAMPLES), help="folder with SST-2's train.tsv, for glue, and dev.tsv, for serve"
+    )
     data.add_argument("--vocab_file", default=str(SAMPLES / "vocab.txt"), help="vocabulary of its sentences")
-    data.add_argument("--sentences", type=at_least(1), default=1600, help="sentences in a turn")
+    data.add_argument("--sentences", type=at_least(1), default=1600, help="sentences in a turn, at most")
 
     output = parser.add_argument_group("output")
     output.add_argument("--json", help="file for all figures")
-    output.add_argument("--plot", help="file for a bar chart")
+    output.add_argument("--plot", help="file for a bar chart of all modes but serve")
     add_overwrite(output)
     args = parser.parse_args(argv)
     if args.plot and not is_picture(args.plot):
         parser.error("--plot takes a .png or .svg")
+    if args.plot and set(args.modes) == {"serve"}:
+        parser.error("--plot draws nothing of --modes serve")
     require_new(args.overwrite, json=args.json, plot=args.plot)
     if "pretrain" in args.modes and f"{args.model}-generator" not in PRESETS:
         parser.error(f"--modes pretrain: {args.model} has no generator")
@@ -65,21 +78,18 @@ def parse_args(argv):
 
 
 def measure(args, peers):
-    """Runs all rounds. Returns (mode, peer) → seconds of every step, the same → megabytes, precision → GFLOP/s."""
-    seconds, memory, products = {}, {}, {}
+    """Runs all rounds. Returns (mode, peer) → its answers, and precision → GFLOP/s."""
+    answers, products = {}, {}
     for mode in args.modes:
+        able = [peer for peer in peers if can(peer.name, mode)]
         for round_ in range(args.rounds):
-            for peer in peers:
-                if not hasattr(PEERS[peer.name], "epoch" if mode == "glue" else mode):
-                    continue
+            for peer in able:
                 print(f"\r{mode}: round {round_ + 1} of {args.rounds}, {peer.name:<16}", end="", file=sys.stderr)
-                answer = peer.ask(mode)
-                seconds.setdefault((mode, peer.name), []).extend(answer["seconds"])
-                memory[mode, peer.name] = max(memory.get((mode, peer.name), 0), answer["rss_mb"])
+                answers.setdefault((mode, peer.name), []).append(peer.ask(mode))
                 products.setdefault(peer.precision, []).extend(peer.ask("peak")["seconds"] or [])
     print("\r" + " " * 60 + "\r", end="", file=sys.stderr)
     peaks = {key: 2 * PEAK_SIZE**3 / np.median(times) / 1e9 for key, times in products.items() if times}
-    return seconds, memory, peaks
+    return answers, peaks
 
 
 @script
@@ -88,13 +98,15 @@ def main(argv=None):
     peers = []
     try:
         own = ["ours", "ours-bf16"] if has_bfloat16() else ["ours"]
-        own += EXPORTS if args.exports and "infer" in args.modes else []
+        own += EXPORTS if args.exports else []
         for name in [*own, *args.peers]:
+            if not any(can(name, mode) for mode in args.modes):
+                continue
             peers.append(PeerProcess(name, vars(args)))
             if peers[-1].missing:
-                print(f"{name}: left out, {peers[-1].missing} is not installed", file=sys.stderr)
+                print(f"{name}: left out, {peers[-1].missing}", file=sys.stderr)
                 peers.pop().close()
-        figures = summarise(args, peers, *measure(args, peers))
+        figures = summarise(args, *measure(args, peers))
     finally:
         for peer in peers:
             peer.close()

@@ -18,19 +18,21 @@ import numpy as np
 
 from comparison.peers import PEERS
 from files.errors import InputError
+from files.temporary import temporary_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 START = "import sys; sys.path[0] = sys.argv[1]; from comparison.peer_process import main; main()"
 PEAK_SIZE = 2048  # of the matrices whose product is the machine's peak
 TURN_SECONDS = 1.0  # a turn takes at least this long, after one step that doesn't count
+LATENCY_SECONDS = 3.0  # the same in mode "latency", of which rare answers count too
 WARM_UP_STEPS, WARM_UP_SECONDS = 5, 10.0  # before the first turn, whichever ends first: memory is still growing
 
 
 class PeerProcess:
-    """A running peer. `missing` names the library that it lacks, else `precision` that of its products."""
+    """A running peer. `missing` says why it can't run here, else `precision` is that of its products."""
 
     def __init__(self, name, settings):
-        """settings: model, batch_size, seq_length and, for "glue", data_dir, vocab_file, sentences."""
+        """settings: model, batch_size, seq_length and, for "glue" and "serve", data_dir, vocab_file, sentences."""
         import runtime  # here, for the other side must not be set up by importing this file
 
         self.name = name
@@ -48,10 +50,10 @@ class PeerProcess:
         self.missing, self.precision = ready.get("missing"), ready.get("precision")
 
     def ask(self, line):
-        """Has it take a turn in a mode ("infer", "train", "glue") or multiply matrices ("peak").
+        """Has it take a turn in a mode ("infer", "train", …) or multiply matrices ("peak").
 
-        Returns {"seconds": of every step or, for "glue", of a sentence; "rss_mb": peak memory}. Raises InputError with
-        its last words when it dies.
+        Returns {"seconds": of every step or, for "glue", of a sentence; "rss_mb": peak memory}; for "serve" {"loads":
+        those of served.loads; "rss_mb": the server's}. Raises InputError with its last words when it dies.
         """
         answer = ""
         with contextlib.suppress(BrokenPipeError):  # it died between two turns
@@ -80,25 +82,36 @@ def main():
         import runtime  # noqa: F401  (before Paddle)
     try:
         peer = PEERS[name](settings["model"], settings["batch_size"], settings["seq_length"])
-    except ImportError as missing:
-        print(json.dumps({"missing": missing.name}), file=answers, flush=True)
+    except ImportError as error:
+        absent = isinstance(error, ModuleNotFoundError)
+        missing = f"{error.name} is not installed" if absent else str(error).partition("\n")[0]
+        print(json.dumps({"missing": missing}), file=answers, flush=True)
         return
     print(json.dumps({"precision": peer.precision}), file=answers, flush=True)
     warm = set()
-    for line in sys.stdin:
-        mode = line.strip()
-        _forget_peak_memory()
-        if mode == "glue":
-            seconds = _epoch_seconds(peer, settings)
-        elif mode == "peak":
-            seconds = _turn(peer.matrix_product(PEAK_SIZE)) if hasattr(peer, "matrix_product") else None
-        else:
-            with peer.evaluation() if mode == "infer" else contextlib.nullcontext():
-                if mode not in warm:
-                    _warm_up(getattr(peer, mode))
-                    warm.add(mode)
-                seconds = _turn(getattr(peer, mode))
-        print(json.dumps({"seconds": seconds, "rss_mb": _peak_memory()}), file=answers, flush=True)
+    try:
+        for line in sys.stdin:
+            print(json.dumps(_answer(peer, line.strip(), settings, warm)), file=answers, flush=True)
+    except InputError as error:
+        sys.exit(str(error))  # its last words
+
+
+def _answer(peer, mode, settings, warm):
+    """What PeerProcess.ask returns; `warm`: modes that have had their warm-up."""
+    if mode == "serve":
+        return _serve(peer, settings)
+    _forget_peak_memory()
+    if mode == "glue":
+        seconds = _epoch_seconds(peer, settings)
+    elif mode == "peak":
+        seconds = _turn(peer.matrix_product(PEAK_SIZE)) if hasattr(peer, "matrix_product") else None
+    else:
+        with peer.evaluation() if mode in ("infer", "latency") else contextlib.nullcontext():
+            if mode not in warm:
+                _warm_up(getattr(peer, mode))
+                warm.add(mode)
+            seconds = _turn(getattr(peer, mode), LATENCY_SECONDS if mode == "latency" else TURN_SECONDS)
+    return {"seconds": seconds, "rss_mb": _peak_memory()}
 
 
 def _warm_up(step):
@@ -109,25 +122,39 @@ def _warm_up(step):
             break
 
 
-def _turn(step):
-    """Seconds of each step of one turn."""
+def _turn(step, least=TURN_SECONDS):
+    """Seconds of each step of one turn, which takes at least so many."""
     step()
     seconds = []
-    while sum(seconds) < TURN_SECONDS:
+    while sum(seconds) < least:
         start = time.perf_counter()
         step()
         seconds.append(time.perf_counter() - start)
     return seconds
 
 
-def _epoch_seconds(peer, settings):
+def _sentences(split, settings):
     from tasks.glue import find_task, read_examples
 
-    examples = read_examples(find_task("SST-2"), "train", settings["data_dir"])[: settings["sentences"]]
+    return read_examples(find_task("SST-2"), split, settings["data_dir"])[: settings["sentences"]]
+
+
+def _epoch_seconds(peer, settings):
+    examples = _sentences("train", settings)
     texts, labels = [example.text for example in examples], np.array([example.label for example in examples])
     start = time.perf_counter()
     peer.epoch(texts, labels, settings["vocab_file"])
     return [(time.perf_counter() - start) / len(texts)]  # per sentence
+
+
+def _serve(peer, settings):
+    from comparison.served import loads, served
+
+    texts = [example.text for example in _sentences("dev", settings)]
+    with temporary_folder() as work:
+        peer.save(work / "model", settings["vocab_file"])
+        with served(work / "model", work / "log") as (address, process):
+            return {"loads": loads(address, texts), "rss_mb": _peak_memory(process.pid)}
 
 
 def _forget_peak_memory():
@@ -135,12 +162,12 @@ def _forget_peak_memory():
         Path("/proc/self/clear_refs").write_text("5")  # Linux: VmHWM starts anew
 
 
-def _peak_memory():
-    """Megabytes."""
+def _peak_memory(process="self"):
+    """Megabytes; None where the system does not tell another process's."""
     try:
-        status = Path("/proc/self/status").read_text()
+        status = Path(f"/proc/{process}/status").read_text()
         return int(status.split("VmHWM:")[1].split()[0]) / 1024
     except (OSError, IndexError):
         import resource
 
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 if process == "self" else None

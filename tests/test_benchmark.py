@@ -8,9 +8,11 @@ from conftest import ROOT, needs
 
 import benchmark
 from comparison.peer_process import PeerProcess
-from comparison.speed import draw_speed, matrix_flops, pretraining_flops, speed_table
+from comparison.peers import PEERS, can
+from comparison.speed import draw_speed, matrix_flops, pretraining_flops, speed_table, summarise
 from cpu.machine import has_bfloat16
 from family.architectures import config_class, model_class
+from family.configurations import preset
 from files.errors import InputError
 from layers.configuration import ConvBertConfig
 
@@ -45,7 +47,7 @@ def test_matrix_flops_are_those_of_every_product(model_type, own):
 def test_pretraining_flops_are_those_of_every_product(monkeypatch):
     import paddle
 
-    from comparison.peers import masked_batch
+    from comparison.peer import masked_batch
     from modeling import ConvBertForPretraining
 
     counted = 0
@@ -87,10 +89,21 @@ FIGURES = {
              tokens_per_s=2048.0, rss_mb=2000, floor_s=None),
         dict(peer="ours", mode="glue", model="convbert-small", batch=32, seq=None, median_s=0.01, min_s=0.01,
              tokens_per_s=None, rss_mb=1000, floor_s=None, epoch_s=673.5),
+        dict(peer="ours", mode="latency", model="convbert-small", batch=1, seq=19, median_s=0.004, min_s=0.003,
+             tokens_per_s=4750.0, rss_mb=900, floor_s=0.002, p50_ms=4.0, p99_ms=6.5),
+        dict(peer="ours-onnx", mode="latency", model="convbert-small", batch=1, seq=19, median_s=0.008, min_s=0.007,
+             tokens_per_s=2375.0, rss_mb=800, floor_s=0.002, p50_ms=8.0, p99_ms=9.0),
+        dict(peer="ours", mode="serve", model="convbert-small", batch=None, seq=None, median_s=0.1, min_s=None,
+             tokens_per_s=None, rss_mb=700, floor_s=None, connections=32, requests_per_s=160.25, p50_ms=100.0,
+             p99_ms=300.5, errors=1),
     ],
     "notes": ["a note"],
-    "ratios": {"train": {"hf": 2.0, "ours-bf16": 0.5}, "glue": {}},
-    "ratios_bf16": {"train": {"hf": 4.0, "ours": 2.0}, "glue": {}},
+    "ratios": {"train": {"hf": 2.0, "ours-bf16": 0.5}, "glue": {}, "latency": {"ours-onnx": 2.0}},
+    "ratios_bf16": {"train": {"hf": 4.0, "ours": 2.0}, "glue": {}, "latency": {}},
+    "best_peers": {
+        "train": {"ours": {"peer": "hf", "ratio": 2.0}}, "glue": {},
+        "latency": {"ours": {"peer": "ours-onnx", "ratio": 2.0}},
+    },
 }  # fmt: skip
 
 
@@ -98,13 +111,76 @@ def test_the_table():
     lines = speed_table(FIGURES).splitlines()
     assert lines[0] == "a processor, 2 cores; matrix products: 300 GFLOP/s float32"
     assert lines[1] == "operations of all products, a token: train 81.2 million"
-    columns = "s per step | tokens/s | peak MB | × floor | ours is faster | ours-bf16 is faster |"
+    columns = "s per step | tokens/s | peak MB | × floor | ours is faster | ours-bf16 is faster | best peer |"
     assert f"| train, convbert-small, 32 × 128 | {columns}" in lines
-    assert "| ours | 1.000 | 4,096 | 1,000 | 2.00 |  | 2.00 × |" in lines
-    assert "| ours-bf16 | 0.500 | 8,192 | 700 | 2.00 | 0.50 × | |" in lines
-    assert "| hf | 2.000 | 2,048 | 2,000 |  | 2.00 × | 4.00 × |" in lines
+    assert "| ours | 1.000 | 4,096 | 1,000 | 2.00 |  | 2.00 × | hf: 2.00 × |" in lines
+    assert "| ours-bf16 | 0.500 | 8,192 | 700 | 2.00 | 0.50 × |  |  |" in lines
+    assert "| hf | 2.000 | 2,048 | 2,000 |  | 2.00 × | 4.00 × |  |" in lines
     assert "| ours | 674 |  | 1,000 |  |  |" in lines
+    columns = "p50, ms | p99, ms | peak MB | × floor | ours is faster | best peer |"
+    assert f"| latency, convbert-small, 1 × 19 | {columns}" in lines
+    assert "| ours | 4.00 | 6.50 | 900 | 2.00 |  | ours-onnx: 2.00 × |" in lines
+    assert "| serve, convbert-small | connections | requests/s | p50, ms | p99, ms | errors | peak MB |" in lines
+    assert "| ours | 32 | 160.2 | 100.0 | 300.5 | 1 | 700 |" in lines
     assert lines[-1] == "a note"
+
+
+def arguments(*flags):
+    return benchmark.parse_args(["--model", "convbert-tiny", "--rounds", "2", *flags])
+
+
+def test_the_best_peer_is_the_fastest_of_the_others_with_the_same_type():
+    seconds = {"ours": 2.0, "ours-bf16": 0.9, "ours-onnx": 2.5, "openvino": 1.5, "openvino-bf16": 1.0, "hf": 3.0}
+    answers = {("infer", name): [{"seconds": [second], "rss_mb": 1}] for name, second in seconds.items()}
+    answers["train", "ours"] = [{"seconds": [1.0], "rss_mb": 1}]
+    best = summarise(arguments("--modes", "infer", "train"), answers, {})["best_peers"]
+    assert best["infer"]["ours"] == {"peer": "openvino", "ratio": 0.75}
+    assert best["infer"]["ours-bf16"] == {"peer": "openvino-bf16", "ratio": pytest.approx(1 / 0.9)}
+    assert best["infer"].keys() == {"ours", "ours-bf16"}
+    assert best["train"] == {}
+
+
+def test_latency_is_of_one_text_over_all_rounds():
+    times = np.random.default_rng(0).permutation(np.arange(1, 201) / 1000)
+    answers = {("latency", "ours"): [{"seconds": list(part), "rss_mb": 1} for part in np.split(times, 2)]}
+    figures = summarise(arguments("--modes", "latency"), answers, {"float32": 100.0})
+    (run,) = figures["runs"]
+    assert (run["batch"], run["seq"]) == (1, 19)
+    assert run["p50_ms"] == pytest.approx(1000 * run["median_s"]) == pytest.approx(100.5)
+    assert run["p99_ms"] == pytest.approx(198.01)
+    config = preset("convbert-tiny")
+    assert run["floor_s"] == pytest.approx(matrix_flops(config, 1, 19) / 100e9)
+    assert figures["flops_per_token"]["latency"] == matrix_flops(config, 1, 19) / 19
+
+
+def test_a_server_s_rounds_become_a_row_for_each_number_of_connections():
+    def load(connections, rate, errors):
+        return dict(connections=connections, requests_per_s=rate, p50_ms=10.0, p99_ms=20.0, errors=errors)
+
+    rounds = [
+        {"loads": [load(1, 90.0, 0), load(32, 200.0, 1)], "rss_mb": 500},
+        {"loads": [load(1, 110.0, 0), load(32, 300.0, 2)], "rss_mb": 600},
+    ]
+    answers = {("serve", "ours"): rounds}
+    figures = summarise(arguments("--modes", "serve"), answers, {})
+    assert [(run["connections"], run["requests_per_s"], run["errors"]) for run in figures["runs"]] == [
+        (1, 100.0, 0),
+        (32, 250.0, 3),
+    ]
+    assert all(run["rss_mb"] == 600 and run["median_s"] == 0.01 for run in figures["runs"])
+    assert figures["ratios"] == {}
+
+
+def test_what_peers_can_do():
+    """By which benchmark.py chooses those that it starts."""
+    able = {
+        mode: {name for name in PEERS if can(name, mode)} for mode in ("infer", "train", "glue", "latency", "serve")
+    }
+    assert able["infer"] == able["latency"] == set(PEERS)
+    only_infer = ("ours-paddle", "ours-onnx", "openvino", "hf-zentorch")
+    assert able["train"] == {name for name in PEERS if not name.startswith(only_infer)}
+    assert able["glue"] == {"ours", "ours-bf16", "hf", "hf-bf16"}
+    assert able["serve"] == {"ours"}
 
 
 def test_the_chart(tmp_path):
@@ -122,6 +198,7 @@ def test_the_chart(tmp_path):
         (["--rounds", "0"], "--rounds must be at least 1"),
         (["--peers", "ours"], "invalid choice"),
         (["--model", "x"], "x"),
+        (["--modes", "serve", "--plot", "x.png"], "--plot draws nothing of --modes serve"),
         (
             ["--model", "bert-base-uncased", "--modes", "pretrain"],
             "--modes pretrain: bert-base-uncased has no generator",
@@ -149,13 +226,12 @@ def run(*flags):
 @needs("torch", "transformers")
 def test_a_run(tmp_path):
     path = tmp_path / "speed.json"
-    flags = ["--modes", "infer", "train", "pretrain", "glue", "--sentences", "40", "--no-exports", "--peers", "hf"]
+    modes = ["infer", "train", "pretrain", "glue", "latency"]
+    flags = ["--modes", *modes, "--sentences", "40", "--no-exports", "--peers", "hf"]
     done = run(*flags, "--json", str(path))
     written = json.loads(path.read_text())
     assert {(run["peer"], run["mode"]) for run in written["runs"]} == {
-        (peer, mode)
-        for peer in ("ours", *(["ours-bf16"] if has_bfloat16() else []), "hf")
-        for mode in ("infer", "train", "pretrain", "glue")
+        (peer, mode) for peer in ("ours", *(["ours-bf16"] if has_bfloat16() else []), "hf") for mode in modes
     }
     assert written["peak_gflops"]["float32"] > 0
     for figure in written["runs"]:
@@ -169,6 +245,33 @@ def test_a_run(tmp_path):
 def test_exports_infer_too():
     lines = run("--modes", "infer", "--peers", "hf").stdout.splitlines()
     assert sum(line.startswith(tuple(f"| {name} |" for name in benchmark.EXPORTS)) for line in lines) == 3
+
+
+@pytest.mark.slow
+@needs("torch", "transformers")
+def test_compiled_peers(tmp_path):
+    path = tmp_path / "speed.json"
+    run("--modes", "infer", "latency", "train", "--no-exports", "--peers", "hf-compile-bf16", "--json", str(path))
+    runs = [run for run in json.loads(path.read_text())["runs"] if run["peer"] == "hf-compile-bf16"]
+    assert [run["mode"] for run in runs] == ["infer", "latency", "train"]
+    assert runs[1]["p50_ms"] <= runs[1]["p99_ms"]
+
+
+@pytest.mark.slow
+@needs("fastapi", "uvicorn")
+def test_a_served_model(tmp_path):
+    path = tmp_path / "speed.json"
+    done = run("--modes", "serve", "--sentences", "50", "--json", str(path))
+    written = json.loads(path.read_text())
+    assert [(run["peer"], run["connections"], run["errors"]) for run in written["runs"]] == [
+        ("ours", 1, 0),
+        ("ours", 32, 0),
+    ]
+    for figure in written["runs"]:
+        assert figure["requests_per_s"] > 1
+        assert 0 < figure["p50_ms"] <= figure["p99_ms"]
+        assert figure["rss_mb"] > 50
+    assert done.stdout.strip() == speed_table(written)
 
 
 def test_only_our_own_process_is_set_up():
@@ -200,8 +303,10 @@ def test_a_peer_that_was_killed_is_named():
 
 
 def test_what_is_not_installed_is_left_out(tmp_path, monkeypatch):
-    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('no torch', name='torch')")
+    for name in ("torch", "openvino"):
+        (tmp_path / f"{name}.py").write_text(f"raise ModuleNotFoundError('no {name}', name='{name}')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    done = run("--modes", "infer", "--peers", "hf", "--no-exports")
+    done = run("--modes", "infer", "--peers", "hf", "openvino", "--no-exports")
     assert "hf: left out, torch is not installed" in done.stderr
+    assert "openvino: left out, openvino is not installed" in done.stderr
     assert "| ours |" in done.stdout

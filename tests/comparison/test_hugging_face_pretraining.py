@@ -7,7 +7,7 @@ from conftest import needs
 
 from comparison.hugging_face_pretraining import HuggingFacePretraining, nearest_generator
 from comparison.hugging_face_reference import HuggingFace
-from comparison.peers import masked_batch
+from comparison.peer import masked_batch
 from comparison.references import NO_DROPOUT, architecture_of
 from conversion import weight_names
 from family.architectures import config_class, model_class
