@@ -157,13 +157,8 @@ class FusedFeedForward(PyLayer):
 def _feed_forward(way, rows, shapes, activation, epsilon, rate, keep):
     program = Program(way, rows)
     hidden, inner = shapes[5][0], shapes[1][0]
-    (x,), (weight1,), (bias1,), (weight2,), (bias2, norm, shift, out) = (
-        program.given((rows, hidden)),
-        program.given(shapes[0], type=way.dtype),
-        program.given(shapes[1]),
-        program.given(shapes[2], type=way.dtype),
-        program.given(*shapes[3:], (rows, hidden)),
-    )
+    x, weight1, bias1, weight2, bias2, norm, shift = program.given((rows, hidden), *shapes, operands=(1, 3))
+    (out,) = program.given((rows, hidden))
     dropout = steps.dropout_of(program, rate)
     operand = program.operand(x)
     before = active = program.new_operand(rows, inner)
@@ -186,11 +181,7 @@ def _feed_forward_backward(way, rows, shapes, activation, epsilon, rate):
     forward = _feed_forward(way, rows, shapes, activation, epsilon, rate, True)
     program = Program(way, rows)
     hidden, inner = shapes[5][0], shapes[1][0]
-    (x,) = program.given((rows, hidden))
-    (weight1,) = program.given(shapes[0], type=way.dtype)
-    (bias1,) = program.given(shapes[1])
-    (weight2,) = program.given(shapes[2], type=way.dtype)
-    _, norm, _ = program.given(*shapes[3:])
+    x, weight1, bias1, weight2, _, norm, _ = program.given((rows, hidden), *shapes, operands=(1, 3))
     d_out, d_x, d_weight1, d_bias1, *d_tail = program.given((rows, hidden), (rows, hidden), *shapes)
     dropout = steps.dropout_of(program, rate)
     kept = program.recalled(forward)

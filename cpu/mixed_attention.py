@@ -14,7 +14,9 @@ from cpu.operands import contiguous, draw_keys, empty, precision
 from cpu.programs import Program
 from cpu.steps import Heads
 
-PROJECTING, OTHERS = (0, 2, 4, 6), (9, 11, 13)  # of the weights, the matrices that products take
+PROJECTING = 0, 2, 4, 6  # of the weights, the matrices that x is multiplied by
+REST = [i for i in range(17) if i not in PROJECTING]
+OPERANDS = [REST.index(i) for i in (9, 11, 13)]  # of the rest, those that products take
 
 
 def mixed_attention(x, mask, real, weights, heads, epsilon, attention_dropout, dropout, training):
@@ -39,10 +41,10 @@ class FusedMixedAttention(PyLayer):
     def forward(ctx, x, mask, real, *others):
         *weights, form, plan, keys, differentiable = others
         out = empty(*x.shape)
-        matrices = form.side_by_side(*(weights[i] for i in PROJECTING)), [form.weight(weights[i]) for i in OTHERS]
-        vectors = [contiguous(w) for i, w in enumerate(weights) if i not in (*PROJECTING, *OTHERS)]
         inputs = [contiguous(tensor) for tensor in (x, mask, real) if tensor is not None]
-        taken = [*inputs, *matrices[0], *matrices[1], *vectors]
+        rest = [weights[i] for i in REST]
+        rest = [form.weight(each) if i in OPERANDS else contiguous(each) for i, each in enumerate(rest)]
+        taken = [*inputs, *form.side_by_side(*(weights[i] for i in PROJECTING)), *rest]
         kept = _forward(*plan, differentiable).run(*taken, out, *keys)
         if differentiable:
             ctx.needs = needs_of(x, *weights)
@@ -65,10 +67,8 @@ def _given(program, shape, mask_shape, has_real, shapes):
     batch, length, hidden = shape
     x, mask, real = program.given((batch * length, hidden), mask_shape, (batch * length,) if has_real else None)
     projecting = steps.given_side_by_side(program, *(shapes[i] for i in PROJECTING))
-    weights = dict(zip(OTHERS, program.given(*(shapes[i] for i in OTHERS), type=program.way.dtype), strict=True))
-    vectors = [i for i in range(len(shapes)) if i not in (*PROJECTING, *OTHERS)]
-    weights |= zip(vectors, program.given(*(shapes[i] for i in vectors)), strict=True)
-    return x, mask, real, projecting, [weights.get(i) for i in range(len(shapes))]
+    rest = dict(zip(REST, program.given(*(shapes[i] for i in REST), operands=OPERANDS), strict=True))
+    return x, mask, real, projecting, [rest.get(i) for i in range(len(shapes))]
 
 
 @functools.lru_cache(steps.KEPT)

@@ -9,9 +9,9 @@ A program is recorded like this, and kept by its caller:
     program.loop("bias_gelu", product, bias, out)
     program.finish()
 
-and run with what is given, in that order: program.run(x, weight, bias, out), tensors or numbers. Memory that it needs in
-between lies in one arena that all programs share; two pieces which are never needed at the same time share a place. What
-a later program goes on with is kept in a tensor of its own: finish(name=…) and `recalled`.
+and run with what is given, in that order: program.run(x, weight, bias, out), tensors or numbers. Memory that it needs
+in between lies in one arena that all programs share; two pieces which are never needed at the same time share a place.
+What a later program goes on with is kept in a tensor of its own: finish(name=…) and `recalled`.
 
 At any time one program runs: the arena, and the words that its steps read, are one thread's.
 """
@@ -120,9 +120,13 @@ class Program:
 
     # ------------------------------------------------------------------------------------------------------- recording
 
-    def given(self, *shapes, type="float32"):
-        """What a run is given, contiguous: a View for every shape; None for None, which takes no place in a run."""
-        return [None if shape is None else self._given(type, shape) for shape in shapes]
+    def given(self, *shapes, operands=()):
+        """What a run is given, contiguous: a View for every shape; None for None, which takes no place in a run.
+
+        operands: indices of those that are what products take; the others are float32.
+        """
+        types = (self.way.dtype if i in operands else "float32" for i in range(len(shapes)))
+        return [None if shape is None else self._given(type, shape) for type, shape in zip(types, shapes, strict=True)]
 
     def _given(self, type, shape):
         self._sizes.append(math.prod(shape))

@@ -60,8 +60,7 @@ def _given(program, shape, mask_shape):
     batch, length, hidden = shape
     x, mask = program.given((batch * length, hidden), mask_shape)
     projecting = steps.given_side_by_side(program, *[(hidden, hidden)] * 3)
-    (weight,) = program.given((hidden, hidden), type=program.way.dtype)
-    *biases, norm, shift = program.given(*[(hidden,)] * 6)
+    weight, *biases, norm, shift = program.given((hidden, hidden), *[(hidden,)] * 6, operands=(0,))
     return x, mask, projecting, weight, biases, norm, shift
 
 

@@ -23,38 +23,35 @@ def given_side_by_side(program, *shapes):
     """The views of operands.Float32.side_by_side for weights of these shapes."""
     if program.way.dtype == "float32":
         return program.given(*shapes)
-    return program.given((shapes[0][0], sum(columns for _, columns in shapes)), type=program.way.dtype)
+    return program.given((shapes[0][0], sum(columns for _, columns in shapes)), operands=(0,))
+
+
+def _parts(matrices):
+    """Each of them, and which columns it has where all lie next to each other."""
+    first = 0
+    for matrix in matrices:
+        yield matrix, first, first + matrix.shape[1]
+        first += matrix.shape[1]
 
 
 def project(program, x, weights, out):
     """x @ each of the weights, next to each other in the columns of out [N, …]."""
-    first = 0
-    for weight in weights:
-        last = first + weight.shape[1]
+    for weight, first, last in _parts(weights):
         program.multiply(x, weight, out.columns(first, last))
-        first = last
 
 
 def project_backward(program, x, weights, d_out, d_x, d_weights):
     """Adds to d_x; d_weights are those of the single matrices, also where `weights` is one for all."""
-    first = 0
-    for weight in weights:
-        last = first + weight.shape[1]
+    for weight, first, last in _parts(weights):
         program.multiply(d_out.columns(first, last), weight.t, d_x, add=True)
-        first = last
     if len(weights) == len(d_weights):
-        together = None
-    else:
-        together = program.new(x.shape[1], d_out.shape[1])
-        program.multiply(x.t, d_out, together)
-    first = 0
-    for d_weight in d_weights:
-        last = first + d_weight.shape[1]
-        if together:
-            program.loop("take_columns", together, first, d_weight)
-        else:
+        for d_weight, first, last in _parts(d_weights):
             program.multiply(x.t, d_out.columns(first, last), d_weight)
-        first = last
+        return
+    together = program.new(x.shape[1], d_out.shape[1])
+    program.multiply(x.t, d_out, together)
+    for d_weight, first, _ in _parts(d_weights):
+        program.loop("take_columns", together, first, d_weight)
 
 
 def dropout_of(program, rate):
@@ -99,7 +96,7 @@ def attend(program, heads, projections, biases, mask, dropout, out):
 
 
 def attend_backward(program, heads, kept, mask, dropout, d_out, d_projections):
-    """The first 3·H·D columns of d_projections, of either type, from d_out [N, …]. → partial sums of them [P, 3·H·D]."""
+    """The first 3·H·D columns of d_projections, of either type, from d_out [N, …]. → partial sums of them [P, …]."""
     scale, wide = heads.size**-0.5, d_projections.type == "float32"
     if heads.length > LONGEST_WHOLE:
         sums = program.new(heads.batch, 3 * heads.heads * heads.size)

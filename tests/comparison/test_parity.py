@@ -1,5 +1,7 @@
 """Whether the comparison passes BERT, ELECTRA and ERNIE when they are the same, and notices whatever is not."""
 
+import functools
+import math
 import re
 
 import numpy as np
@@ -16,6 +18,7 @@ from comparison.hugging_face_reference import HuggingFace
 from comparison.model_pairs import Subject
 from comparison.references import architecture_of
 from cpu import self_attention as fast
+from cpu import steps
 from family import ernie
 from family import self_attention as plain
 from layers import functions
@@ -100,6 +103,26 @@ def with_weights(change):
     return wrapped(fast, "self_attention", call)
 
 
+def recorded(name, change):
+    """Of the fast path: what `wrapped` does to a step of programs, with programs that are recorded anew."""
+
+    def mutate(monkeypatch):
+        for program in ("_forward", "_backward"):
+            monkeypatch.setattr(fast, program, functools.lru_cache(getattr(fast, program).__wrapped__))
+        wrapped(steps, name, change)(monkeypatch)
+
+    return mutate
+
+
+def fill_with_zeros(program, view):
+    program.loop("fill", view.reshape(math.prod(view.shape)), 0.0)
+    return view
+
+
+def without_residual(function, program, inner, weight, bias, residual, *rest):
+    return function(program, inner, weight, bias, fill_with_zeros(program, program.new(*residual.shape)), *rest)
+
+
 def other_order(weight):
     """The output layer's weight for heads in the opposite order."""
     return weight.reshape([HEADS, SIZE, -1]).flip(0).reshape(weight.shape)
@@ -134,13 +157,11 @@ MUTATIONS = {  # → of the definition, of the fast path
     ),
     "no residual": (
         wrapped(functions, "dropout_add_norm", lambda f, x, residual, *rest: f(x, residual * 0, *rest)),
-        wrapped(
-            fast, "add_norm", lambda f, x, weight, bias, residual, *rest: f(x, weight, bias, residual * 0, *rest)
-        ),
+        recorded("add_norm", without_residual),
     ),
     "a dropout's gain": (
         wrapped(functions, "dropout_add_norm", lambda f, x, *rest: f(x * GAIN, *rest)),
-        wrapped(fast, "add_norm", lambda f, x, weight, bias, *rest: f(x, weight * GAIN, bias * GAIN, *rest)),
+        with_weights(lambda *rest: (*rest[:6], rest[6] * GAIN, rest[7] * GAIN)),
     ),
     "no bias of the value": (
         wrapped(
@@ -222,21 +243,31 @@ def test_gelu_by_tanh_differs(monkeypatch, model_type):
     assert first_that_differs(pair_of(model_type)) == "layer 0"
 
 
-def lost_residual(function, *inputs):
-    merged, residual, *tail = function(*inputs)
-    return merged, residual * 0, *tail
+def lost_residual(function, program, *inputs):
+    *_, d_residual, _ = inputs
+    function(program, *inputs)
+    fill_with_zeros(program, d_residual)
+
+
+def gradient_off(monkeypatch):
+    """That of the query's weight."""
+    backward = fast.FusedSelfAttention.backward
+
+    def changed(ctx, d_out):
+        d_x, no, d_weight, *rest = backward(ctx, d_out)
+        return d_x, no, d_weight * 1.001, *rest
+
+    monkeypatch.setattr(fast.FusedSelfAttention, "backward", staticmethod(changed))
+
+
+def other_gain(function, program, heads, kept, mask, dropout, *rest):
+    return function(program, heads, kept, mask, (*dropout[:3], dropout[3] * 1.001), *rest)
 
 
 BACKWARD = {
-    "the residual's gradient lost": wrapped(fast, "add_norm_backward", lost_residual),
-    "a weight's gradient a little off": wrapped(
-        fast, "product_backward", lambda f, *inputs: (lambda rows, weight: (rows, weight * 1.001))(*f(*inputs))
-    ),
-    "gradients of key and value a little off": wrapped(
-        fast,
-        "attend_backward",
-        lambda f, *inputs: [d * scale for d, scale in zip(f(*inputs), (1, 1.001, 1.001), strict=True)],
-    ),
+    "the residual's gradient lost": recorded("add_norm_backward", lost_residual),
+    "a weight's gradient a little off": gradient_off,
+    "gradients of query and key a little off": recorded("attend_backward", other_gain),
 }
 
 

@@ -40,7 +40,7 @@ def test_memories_share_a_place_but_never_at_the_same_time():
 def product(way, rows, a_shape, b_shape, form, add=False):
     """One product by a program, and by numpy in float64; form: the views of (a, b) that are multiplied."""
     program = Program(Way(*way), rows)
-    a, b = program.given(a_shape, b_shape, type=way[0])
+    a, b = program.given(a_shape, b_shape, operands=(0, 1))
     first, second = form(a, b)
     shape = (rows, b_shape[0] * b_shape[2]) if len(b_shape) == 3 else (first.shape[0], second.shape[1])
     (out,) = program.given(shape)
