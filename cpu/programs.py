@@ -292,7 +292,7 @@ class Program:
         Returns the memory that is kept, a tensor of bytes; None: nothing is. Raises ValueError: tensors of other sizes
         are given; OSError: oneDNN failed.
         """
-        if [None if type(each) is int else each.size for each in given] != self._sizes:
+        if [None if type(each) is int else math.prod(each.shape) for each in given] != self._sizes:
             raise ValueError("given are other sizes than recorded")
         kept = paddle.empty([self.kept_size], "uint8") if self.kept_size else None
         places = [each if type(each) is int else each.data_ptr() for each in given]
