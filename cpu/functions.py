@@ -142,7 +142,7 @@ class FusedFeedForward(PyLayer):
         if differentiable:
             ctx.needs = needs_of(x, weight1, bias1, weight2, bias2, norm, shift)
             ctx.plan, ctx.keys = plan, keys
-            ctx.save_for_backward(*taken, kept)
+            ctx.save_for_backward(*taken[not plan[0].keeps_inputs :], kept)
         return out
 
     @staticmethod
@@ -170,7 +170,7 @@ def _feed_forward(way, rows, shapes, activation, epsilon, rate, keep):
         program.loop(ACTIVATIONS[activation][1], before, bias1)
     normal, scales = steps.add_norm(program, active, weight2, bias2, x, norm, shift, epsilon, dropout, out)
     kept = {"before": before, "active": active, "normal": normal, "scales": scales}
-    if way.dtype != "float32":
+    if not way.keeps_inputs:
         kept["operand"] = operand
     program.finish(**(kept if keep else {}))
     return program
@@ -181,7 +181,9 @@ def _feed_forward_backward(way, rows, shapes, activation, epsilon, rate):
     forward = _feed_forward(way, rows, shapes, activation, epsilon, rate, True)
     program = Program(way, rows)
     hidden, inner = shapes[5][0], shapes[1][0]
-    x, weight1, bias1, weight2, _, norm, _ = program.given((rows, hidden), *shapes, operands=(1, 3))
+    x, weight1, bias1, weight2, _, norm, _ = program.given(
+        (rows, hidden) if way.keeps_inputs else None, *shapes, operands=(1, 3)
+    )
     d_out, d_x, d_weight1, d_bias1, *d_tail = program.given((rows, hidden), (rows, hidden), *shapes)
     dropout = steps.dropout_of(program, rate)
     kept = program.recalled(forward)

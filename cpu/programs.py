@@ -41,6 +41,11 @@ class Way(NamedTuple):
     dtype: str  # of their operands
     library: str  # of float32 products, of products.WAYS
 
+    @property
+    def keeps_inputs(self):
+        """Whether an input is its own operand, so that backward needs it, and not what was made of it."""
+        return self.dtype == "float32"
+
 
 class _Memory:
     """Some bytes that a run's steps work on: where its addresses begin to count, and when it is in use."""

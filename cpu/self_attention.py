@@ -43,7 +43,7 @@ class FusedSelfAttention(PyLayer):
         if differentiable:
             ctx.needs = needs_of(x, *weights)
             ctx.plan, ctx.keys, ctx.shapes = plan, keys, [weight.shape for weight in weights]
-            ctx.save_for_backward(*taken, kept)
+            ctx.save_for_backward(*taken[not plan[0].keeps_inputs :], kept)
         return out
 
     @staticmethod
@@ -55,10 +55,10 @@ class FusedSelfAttention(PyLayer):
         return d_x, None, *d_weights  # the mask gets none
 
 
-def _given(program, shape, mask_shape):
-    """x [N, E], mask, the matrices for query, key and value and of the result, the biases, norm and shift."""
+def _given(program, shape, mask_shape, has_x=True):
+    """x [N, E] or None, mask, the matrices for query, key and value and of the result, the biases, norm and shift."""
     batch, length, hidden = shape
-    x, mask = program.given((batch * length, hidden), mask_shape)
+    x, mask = program.given((batch * length, hidden) if has_x else None, mask_shape)
     projecting = steps.given_side_by_side(program, *[(hidden, hidden)] * 3)
     weight, *biases, norm, shift = program.given((hidden, hidden), *[(hidden,)] * 6, operands=(0,))
     return x, mask, projecting, weight, biases, norm, shift
@@ -83,7 +83,7 @@ def _forward(way, shape, mask_shape, heads, epsilon, attention_rate, rate, keep)
     attending = steps.attend(program, attended, projections, biases, mask, attention_dropout, context)
     normal, scales = steps.add_norm(program, context, weight, bias, x, norm, shift, epsilon, dropout, out)
     kept = {**attending, "context": context, "normal": normal, "scales": scales}
-    if operand is not x:
+    if not way.keeps_inputs:
         kept["operand"] = operand
     program.finish(**(kept if keep else {}))
     return program
@@ -95,7 +95,7 @@ def _backward(way, shape, mask_shape, heads, epsilon, attention_rate, rate):
     batch, length, hidden = shape
     rows = batch * length
     program = Program(way, rows)
-    x, mask, projecting, weight, _, norm, _ = _given(program, shape, mask_shape)
+    x, mask, projecting, weight, _, norm, _ = _given(program, shape, mask_shape, way.keeps_inputs)
     (d_out,) = program.given((rows, hidden))
     square, vector = (hidden, hidden), (hidden,)
     d_x, *d_projecting, d_weight, d_bias, d_norm, d_shift = program.given(
