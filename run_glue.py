@@ -210,7 +210,7 @@ def backward(run, texts, batch, step):
 
     seed_step(run.args.seed, step, run.processes.rank)
     total = 0.0
-    with run.precision.context():
+    with run.precision.training():
         for indices, weight in weighted_pieces(batch, run.args.batch_size, run.processes):
             logits, labels = run.model(**texts.inputs(indices)), paddle.to_tensor(texts.labels[indices])
             if run.task.is_regression:

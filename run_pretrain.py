@@ -153,7 +153,7 @@ def backward(run, numbers, step):
     batch = objective.batch(run.segments, numbers, run.args.seed, step)  # the whole in every process, masks and all
     pieces = processes.share(np.split(np.arange(len(numbers)), range(size, len(numbers), size)))
     total, sums = 0.0, objective.no_sums()
-    with run.precision.context():
+    with run.precision.training():
         for rows in pieces or [np.arange(0)]:
             loss, more = objective(batch, rows, processes.count)
             run.precision.backward(loss)

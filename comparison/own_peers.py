@@ -32,6 +32,12 @@ class OurPeer(Peer):
         super().__init__(model, batch_size, length)
         self.model = own_classifier(model)
         self.optimizer = adamw(self.model, LEARNING_RATE, WEIGHT_DECAY, 1e-6)
+        self.computing = self.chosen_precision()
+
+    def chosen_precision(self):
+        from training.precision import Precision
+
+        return Precision()
 
     def tensor(self, array):
         import paddle
@@ -44,10 +50,12 @@ class OurPeer(Peer):
         a, b = paddle.randn([size, size]), paddle.randn([size, size])
         return lambda: paddle.matmul(a, b)
 
+    @contextlib.contextmanager
     def evaluation(self):
         import paddle
 
-        return paddle.no_grad()
+        with paddle.no_grad(), self.computing.context():
+            yield
 
     def forward(self, ids):
         self.model.eval()
@@ -56,9 +64,13 @@ class OurPeer(Peer):
     def train(self, inputs=None, labels=None):
         self.model.train()
         inputs, labels = inputs or {"input_ids": self.batch[0]}, self.batch[1] if labels is None else labels
-        self.model(**inputs, labels=labels).loss.backward()
-        self.optimizer.step()
-        self.optimizer.clear_grad()
+        self._step(self.optimizer, lambda: self.model(**inputs, labels=labels).loss)
+
+    def _step(self, optimizer, loss):
+        with self.computing.training():
+            loss().backward()
+        self.computing.step(optimizer)
+        optimizer.clear_grad()
 
     @functools.cached_property
     def pretraining(self):
@@ -73,9 +85,7 @@ class OurPeer(Peer):
     def pretrain(self):
         model, optimizer = self.pretraining
         ids, labels = self.masked
-        model(ids, labels=labels).loss.backward()
-        optimizer.step()
-        optimizer.clear_grad()
+        self._step(optimizer, lambda: model(ids, labels=labels).loss)
 
     def epoch(self, texts, labels, vocab_file):
         """Batches of similar lengths, each padded to its own longest row."""
@@ -111,24 +121,10 @@ class OurBfloat16Peer(OurPeer):
         a, b = (paddle.randn([size, size]).astype("bfloat16") for _ in range(2))
         return lambda: matmul(a, b)
 
-    @contextlib.contextmanager
-    def evaluation(self):
-        from layers.fast_path import bfloat16
+    def chosen_precision(self):
+        from training.precision import OwnBfloat16
 
-        with super().evaluation(), bfloat16():
-            yield
-
-    def train(self, inputs=None, labels=None):
-        from layers.fast_path import bfloat16
-
-        with bfloat16():
-            super().train(inputs, labels)
-
-    def pretrain(self):
-        from layers.fast_path import bfloat16
-
-        with bfloat16():
-            super().pretrain()
+        return OwnBfloat16()
 
 
 class ProgramPeer(Peer):

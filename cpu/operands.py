@@ -99,13 +99,25 @@ class Float32:
 
 
 class Bfloat16(Float32):
-    """As bfloat16; weights are converted once for the life of this object, as they do not change within a step."""
+    """As bfloat16; weights are converted once for the life of this object: they must not change, but by `changed`.
+
+    Attributes:
+        places: address of a weight → where an optimizer is to write it as an operand, so that it stays right: address,
+            columns of the weight, columns of the operand. (Not of a weight that has several.)
+    """
 
     dtype = "bfloat16"
 
     def __init__(self):
         self.loops = compiler.load("bfloat16")
-        self._weights = {}
+        self._weights, self.places = {}, {}
+
+    def changed(self, addresses):
+        """Some weights have changed, and their operands were not written: these are made anew."""
+        for key in [key for key in self._weights if not addresses.isdisjoint(key)]:
+            del self._weights[key]
+            for address in key:
+                self.places.pop(address, None)
 
     def operand(self, tensor):
         narrow = self.empty(*tensor.shape)
@@ -130,7 +142,14 @@ class Bfloat16(Float32):
     def _kept(self, weights, convert):
         key = tuple(weight.data_ptr() for weight in weights)
         if key not in self._weights:
-            self._weights[key] = convert(*weights), weights  # which must live as long as their address is known
+            operand = convert(*weights)
+            self._weights[key] = operand, weights  # which must live as long as their address is known
+            start, columns = operand.data_ptr(), operand.shape[-1]
+            for address, weight in zip(key, weights, strict=True):
+                if address in self.places:
+                    self.places[address] = None
+                self.places.setdefault(address, (start, weight.shape[-1], columns))
+                start += 2 * weight.shape[-1]
         return self._weights[key][0]
 
 

@@ -8,13 +8,16 @@ from cpu.compiler import BLOCK
 from cpu.loops import loops
 from cpu.operands import contiguous
 
+NO_PLACE = 0, 1, 1
 
-def adamw_step(due, beta1, beta2, epsilon):
+
+def adamw_step(due, beta1, beta2, epsilon, places):
     """One AdamW step in place.
 
     Args:
         due: list of (weight, gradient, first moment, second moment, beta1**step, beta2**step, learning rate, share of
             the weight that decay takes); six tensors that are `fast_path.on_fast_path` and two numbers.
+        places: operands.Bfloat16's, where weights are to be written as operands too; {}: nowhere.
     """
     due = [(weight, contiguous(gradient), *rest) for weight, gradient, *rest in due]
     addresses = np.array([[tensor.data_ptr() for tensor in entry[:6]] for entry in due])
@@ -23,4 +26,5 @@ def adamw_step(due, beta1, beta2, epsilon):
     owners = np.repeat(np.arange(len(due)), blocks)
     starts = (np.arange(len(owners)) - np.repeat(blocks.cumsum() - blocks, blocks)) * BLOCK
     rates = np.array([entry[6:] for entry in due], np.float64)
-    loops.adamw(addresses, sizes, rates, owners, starts, beta1, beta2, epsilon)
+    places = np.array([places.get(address) or NO_PLACE for address in addresses[:, 0].tolist()])
+    loops.adamw(addresses, sizes, rates, places, owners, starts, beta1, beta2, epsilon)

@@ -4,21 +4,30 @@ import numpy as np
 from numba import carray, prange, types
 from numba.extending import intrinsic
 
-from cpu.compiler import BLOCK, I1, kernel
+from cpu.compiler import BLOCK, I1, kernel, written
+
+
+def _pointer(kind):
+    def generate(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.CPointer(kind)(types.int64), generate
 
 
 @intrinsic
 def _floats_at(typing_context, address):
     """An address, as a pointer for carray."""
-
-    def generate(context, builder, signature, arguments):
-        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
-
-    return types.CPointer(types.float32)(types.int64), generate
+    return _pointer(types.float32)
 
 
-@kernel("int64[:,::1]", I1, "float64[:,::1]", I1, I1, "float64", "float64", "float64")
-def adamw(addresses, sizes, rates, owners, starts, beta1, beta2, epsilon):
+@intrinsic
+def _bfloats_at(typing_context, address):
+    """The same of bfloat16."""
+    return _pointer(types.uint16)
+
+
+@kernel("int64[:,::1]", I1, "float64[:,::1]", "int64[:,::1]", I1, I1, "float64", "float64", "float64")
+def adamw(addresses, sizes, rates, places, owners, starts, beta1, beta2, epsilon):
     """One AdamW step for all parameters in one pass (Loshchilov & Hutter, arXiv 1711.05101, algorithm 2).
 
     Args:
@@ -26,6 +35,8 @@ def adamw(addresses, sizes, rates, owners, starts, beta1, beta2, epsilon):
             for beta1**step and beta2**step.
         sizes: [parameters].
         rates: [parameters, 2]; learning rate, and the share of a weight that decay takes.
+        places: [parameters, 3]; where the weights are also written as bfloat16: address, or 0, columns of the weight,
+            and columns of what it is a part of.
         owners, starts: [blocks]; the work in pieces of BLOCK elements: a parameter, and its first element.
     """
     old1, old2 = np.float32(beta1), np.float32(beta2)
@@ -49,6 +60,14 @@ def adamw(addresses, sizes, rates, owners, starts, beta1, beta2, epsilon):
             moments[i] = moment
             squares[i] = square
             weights[i] -= weights[i] * decay + step_size * moment / (np.sqrt(square) * factor + smallest)
+        if places[p, 0] != 0:
+            columns, wide = places[p, 1], places[p, 2]
+            operand = carray(_bfloats_at(places[p, 0]), (sizes[p] // columns * wide,))
+            for row in range(start // columns, (stop - 1) // columns + 1):
+                first, last, shift = max(start, row * columns), min(stop, (row + 1) * columns), row * (wide - columns)
+                source, target = weights[first:last], operand[first + shift : last + shift]
+                for i in range(source.size):
+                    target[i] = written(target, source[i])
     for p in range(sizes.size):
         carray(_floats_at(addresses[p, 4]), (1,))[0] *= old1
         carray(_floats_at(addresses[p, 5]), (1,))[0] *= old2

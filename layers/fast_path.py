@@ -68,20 +68,31 @@ def product_library():
 
 
 @contextlib.contextmanager
-def bfloat16():
+def bfloat16(operands=None):
     """A context in which the fast path's products work in bfloat16: forward, and the backward of what ran in it.
 
-    A weight is converted once, when it is first used: after an optimizer's step open another one. Raises InputError
-    where that is impossible.
+    A weight is converted once, when it is first used: after an optimizer's step open another one.
+
+    Args:
+        operands: weights that were converted already, of `bfloat16_operands`; who changes weights sees to these too.
+
+    Raises:
+        InputError: that is impossible here.
     """
-    if reason := bfloat16_obstacle():
-        raise InputError(f"bfloat16 on a CPU: {reason}")
-    operands = compiled().operands
-    token = operands.precision.set(operands.Bfloat16())
+    operands = operands or bfloat16_operands()
+    precision = compiled().operands.precision
+    token = precision.set(operands)
     try:
         yield
     finally:
-        operands.precision.reset(token)
+        precision.reset(token)
+
+
+def bfloat16_operands():
+    """An operands.Bfloat16, which keeps the weights that are converted. Raises InputError, see bfloat16."""
+    if reason := bfloat16_obstacle():
+        raise InputError(f"bfloat16 on a CPU: {reason}")
+    return compiled().operands.Bfloat16()
 
 
 def bfloat16_obstacle():

@@ -20,21 +20,30 @@ class AdamW(paddle.optimizer.AdamW):
     `lr_ratio`, a function of a parameter, works on every device; groups have `learning_rate` instead. Without
     `bias_correction` the moments are taken as they are: their powers of beta start, and so stay, at 0. Paddle's step
     calls `_append_optimize_op` for every parameter that has a gradient; here that only notes it down.
+
+    Attributes:
+        operands: None, or an operands.Bfloat16 of the weights, which a step keeps as they are.
     """
 
     def __init__(self, *args, lr_ratio=None, bias_correction=True, **kwargs):
         super().__init__(*args, **kwargs)
         self._bias_correction = bias_correction
         self._states = {}  # weight's name → its two moments and two powers of beta
+        self.operands = None
         if lr_ratio is not None:
             for weight in self._parameter_list:
                 weight.optimize_attr["learning_rate"] = lr_ratio(weight)
 
     def step(self):
         self._due = {}  # (beta1, beta2, epsilon), which parameter groups may have of their own → what adamw_step takes
+        self._others = []  # weights of which Paddle sees to all
         super().step()
+        places = self.operands.places if self.operands else {}
         for constants, due in self._due.items():
-            compiled().optimizer.adamw_step(due, *constants)
+            compiled().optimizer.adamw_step(due, *constants, places)
+        if self.operands:
+            weights = [entry[0] for due in self._due.values() for entry in due if not places.get(entry[0].data_ptr())]
+            self.operands.changed({weight.data_ptr() for weight in (*weights, *self._others)})
 
     def clear_grad(self, set_to_zero=False):
         """Paddle's default keeps a gradient of zeros, which costs a pass now and an addition in the next backward."""
@@ -51,6 +60,7 @@ class AdamW(paddle.optimizer.AdamW):
         weight, gradient = param_and_grad
         if self._amsgrad or self._lazy_mode or not on_fast_path(weight, gradient):
             super()._append_optimize_op(block, param_and_grad)
+            self._others.append(weight)
             return
         rate = self.get_lr() * weight.optimize_attr["learning_rate"]
         decays = self._apply_decay_param_fun is None or self._apply_decay_param_fun(weight.name)

@@ -1,12 +1,12 @@
 """In what a training step computes: float32, bfloat16 on a CPU by our own products, or Paddle's mixed precision.
 
     precision = choose_precision("O1", "bfloat16", device)
-    with precision.context():
+    with precision.training():
         loss = model(...)
         precision.backward(loss)
     precision.step(optimizer)
 
-is one training step; an evaluation needs the context alone.
+is one training step; an evaluation runs in precision.context().
 """
 
 import contextlib
@@ -17,14 +17,25 @@ import paddle
 
 from cpu import products
 from files.errors import InputError
-from layers.fast_path import bfloat16, bfloat16_obstacle, compiled, kernels_wanted, product_library
+from layers.fast_path import (
+    bfloat16,
+    bfloat16_obstacle,
+    bfloat16_operands,
+    compiled,
+    kernels_wanted,
+    product_library,
+)
 
 
 class Precision:
-    """float32; `context` opens what forward and backward of a step, or an evaluation, run in."""
+    """float32; `context` opens what an evaluation runs in."""
 
     def __init__(self, context=contextlib.nullcontext):
         self.context = context
+
+    def training(self):
+        """Opens what forward and backward of a step run in."""
+        return self.context()
 
     def prepare(self, model, optimizer):
         """To be called once, before the first step."""
@@ -41,6 +52,21 @@ class Precision:
 
     def restore(self, state):
         pass
+
+
+class OwnBfloat16(Precision):
+    """Our own products in bfloat16; between steps nothing but `step` may change the weights."""
+
+    def __init__(self):
+        super().__init__(bfloat16)
+        self._operands = bfloat16_operands()  # of the weights, which the optimizer keeps right
+
+    def training(self):
+        return bfloat16(self._operands)
+
+    def step(self, optimizer):
+        optimizer.operands = self._operands
+        optimizer.step()
 
 
 class PaddlePrecision(Precision):
@@ -89,7 +115,7 @@ def choose_precision(level, dtype, device):
     if device == "cpu" and level == "O1" and dtype == "bfloat16":
         if reason := bfloat16_obstacle():
             raise InputError(f"{asked}: {reason}")
-        return Precision(bfloat16)
+        return OwnBfloat16()
     found = _type_under_auto_cast(dtype)
     if found != dtype:
         also = "; a CPU has --amp O1 --amp_dtype bfloat16" if device == "cpu" else ""
