@@ -73,6 +73,14 @@ class Matrix(NamedTuple):
         across = 1 if columns == 1 else across
         return self._replace(strides=(*steps, down, across))
 
+    def for_any(self, lengths):
+        """The same with ANY in the place of these lengths, and of the strides that depend on them."""
+        shape = tuple(ANY if length in lengths else length for length in self.shape)
+        *step, down, across = self.strides
+        down, across = (ANY if len(shape) == 3 and stride in lengths else stride for stride in (down, across))
+        between = [ANY if ANY in shape[1:] and step[0] not in self.shape else step[0]] if step else []
+        return self._replace(shape=shape, strides=(*between, down, across))
+
 
 class _Owner:
     """Some of oneDNN's objects, which are destroyed with this one."""

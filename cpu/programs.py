@@ -16,6 +16,9 @@ What a later program goes on with is kept in a tensor of its own: finish(name=�
 At any time one program runs: the arena, and the words that its steps read, are one thread's.
 """
 
+import contextlib
+import ctypes
+import itertools
 import math
 from typing import NamedTuple
 
@@ -24,10 +27,11 @@ import paddle
 
 from cpu import compiler, onednn, products
 from cpu.loops import loops
-from cpu.onednn import ANY, BFLOAT16, FLOAT32, Matrix
+from cpu.onednn import BFLOAT16, FLOAT32, Matrix
 from cpu.product_kernels import ACROSS, PLAIN
 
 ALIGNMENT = 64  # bytes of a cache line
+RECORDED_BETWEEN_TRIMS = 16  # programs, of which a new shape of batches takes 4
 SIZES = {"float32": 4, "bfloat16": 2, "int64": 8}
 TYPES = {"float32": FLOAT32, "bfloat16": BFLOAT16}
 SCRATCH = 0  # the first of a run's addresses
@@ -190,12 +194,13 @@ class Program:
             self.loop("sum_parts", sums, first, out.reshape(size))
             first += size
 
-    def multiply(self, a, b, out, add=False):
+    def multiply(self, a, b, out, add=False, changing=()):
         """out = a @ b; add: out += a @ b. Matrices, or batches of them, with any strides that rows or columns have.
 
-        A weight b of G groups [G, I, O] may come with a and out without a batch, [N, G·I] and [N, G·O].
+        A weight b of G groups [G, I, O] may come with a and out without a batch, [N, G·I] and [N, G·O]. changing: of
+        batches, the lengths that programs for other batches have others in the place of.
         """
-        lengths = {self.rows} if len(a.shape) == 2 else set()  # that another number of rows changes
+        lengths = {self.rows} if len(a.shape) == 2 else {*changing}
         if len(b.shape) == 3 and len(a.shape) == 2:
             a, out = a.groups(b.shape[0]), out.groups(b.shape[0])
         if a.type == "float32" and self.way.library == "paddle":
@@ -231,15 +236,11 @@ class Program:
         self.loop("library_product", products.sgemm(), count, m, n, k, *first, *second, float(add), c, row, step)
 
     def _by_onednn(self, a, b, out, add, lengths):
-        """By a primitive for any number of rows, which is made once for all lengths of batches.
-
-        lengths: those that depend on the number of rows.
-        """
+        """By a primitive that is made once for all batches; lengths: those of other batches are others."""
         matrices = [Matrix(0, TYPES[side.type], side.shape, side.strides).plain for side in (a, b, out)]
         general = matrices
         if 1 not in lengths:  # of which the strides are others
-            shapes = [tuple(ANY if length in lengths else length for length in each.shape) for each in matrices]
-            general = [each._replace(shape=shape) for each, shape in zip(matrices, shapes, strict=True)]
+            general = [each.for_any(lengths) for each in matrices]
         library = onednn.load()
         primitive, operands = library.primitive(*general, add=add), library.operands(*matrices)
         self._alive += primitive, operands
@@ -262,9 +263,12 @@ class Program:
                 if isinstance(argument, View):
                     memory = argument.memory
                     memory.first, memory.last = step if memory.first is None else memory.first, step
+        self.kept_size = _rounded(self.kept_size)
         self._scratch_size = _arrange([m for m in self._memories if m.base == SCRATCH and m.first is not None])
         self._link()
         self._steps = self._memories = None
+        if next(_recorded) % RECORDED_BETWEEN_TRIMS == 0:
+            _trim()
 
     def _link(self):
         """Steps → the arrays that `run` of program_kernels reads."""
@@ -314,8 +318,23 @@ class Program:
 _NUMBA = {"float32": "float32", "bfloat16": "uint16", "int64": "int64"}
 
 
+_recorded = itertools.count(1)
+
+
+def _trim():
+    """Gives memory that lies free in between back to the system: ever new shapes leave holes of all sizes."""
+    with contextlib.suppress(AttributeError):  # not glibc
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def _aligned(size):
     return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def _rounded(size):
+    """Up to a number of three binary digits: memory of few sizes is used again, of many it falls to pieces."""
+    unit = 1 << max(0, size.bit_length() - 3)
+    return -(-size // unit) * unit
 
 
 def _arrange(memories):

@@ -67,6 +67,11 @@ class Heads(NamedTuple):
     heads: int
     size: int
 
+    @property
+    def changing(self):
+        """Of Program.multiply, for a product per text and head."""
+        return self.batch * self.heads, self.length
+
 
 def attend(program, heads, projections, biases, mask, dropout, out):
     """The first H·D columns of out [N, …]: dropout(softmax(query · keyᵀ / √D + mask)) · value.
@@ -83,14 +88,14 @@ def attend(program, heads, projections, biases, mask, dropout, out):
     query, key, value = (program.new_operand(*by_head) for _ in range(3))
     program.loop("split_three", _by_token(heads, projections), biases, scale, query, key, value)
     scores = kept = program.new(*by_head[:3], heads.length)
-    program.multiply(_each(query), _each(key).t, _each(scores))
+    program.multiply(_each(query), _each(key).t, _each(scores), changing=heads.changing)
     if dropout[2] or query.type != "float32":
         kept = program.new_operand(*scores.shape)
         program.loop("softmax_dropout", scores, mask, *dropout, kept)
     else:
         program.loop("softmax", scores, mask)
     context = program.new(*by_head)
-    program.multiply(_each(kept), _each(value), _each(context))
+    program.multiply(_each(kept), _each(value), _each(context), changing=heads.changing)
     program.loop("merge_heads", context, _by_token(heads, out))
     return {"query": query, "key": key, "value": value, "scores": scores, "shares": kept}
 
@@ -109,11 +114,11 @@ def attend_backward(program, heads, kept, mask, dropout, d_out, d_projections):
     d_context, d_scores = program.new_operand(*query.shape), program.new_operand(*scores.shape)
     d_query, d_key, d_value = (program.new(*query.shape) for _ in range(3))
     program.loop("take_heads", _by_token(heads, d_out), d_context)
-    program.multiply(_each(shares).t, _each(d_context), _each(d_value))
-    program.multiply(_each(d_context), _each(value).t, _each(d_scores))
+    program.multiply(_each(shares).t, _each(d_context), _each(d_value), changing=heads.changing)
+    program.multiply(_each(d_context), _each(value).t, _each(d_scores), changing=heads.changing)
     program.loop("softmax_dropout_backward", scores, *dropout, d_scores)
-    program.multiply(_each(d_scores), _each(key), _each(d_query))
-    program.multiply(_each(d_scores).t, _each(query), _each(d_key))
+    program.multiply(_each(d_scores), _each(key), _each(d_query), changing=heads.changing)
+    program.multiply(_each(d_scores).t, _each(query), _each(d_key), changing=heads.changing)
     sums = program.sums(3 * heads.heads * heads.size)
     program.loop("join_three", d_query, d_key, d_value, scale, _by_token(heads, d_projections), sums, wide=wide)
     return sums
