@@ -210,7 +210,7 @@ def test_threads_that_make_each_others_primitives_fall_out():
 
 
 TRAINING = """
-import runtime, numpy as np, paddle
+import runtime, ctypes, numpy as np, paddle
 from layers.fast_path import bfloat16
 from modeling import ConvBertConfig, ConvBertForSequenceClassification
 
@@ -224,12 +224,16 @@ shapes = [(size, length) for size in (4, 6, 8, 10) for length in range(4, 129)]
 random.shuffle(shapes)
 for number, shape in enumerate([(10, 128), (9, 128), *shapes]):  # the largest first: what tensors need is there
     if number == 2:
+        with_holes = megabytes()
+        ctypes.CDLL(None).malloc_trim(0)
         before = megabytes()
     with bfloat16():
         ids, labels = paddle.to_tensor(random.integers(1, 8000, shape)), paddle.zeros([shape[0]], "int64")
         model(ids, labels=labels).loss.backward()
     model.clear_gradients()
-print(len(shapes), megabytes() - before)
+with_holes = megabytes() - with_holes
+ctypes.CDLL(None).malloc_trim(0)
+print(len(shapes), megabytes() - before, with_holes)
 """
 
 
@@ -238,9 +242,10 @@ print(len(shapes), megabytes() - before)
 def test_five_hundred_shapes_take_little_memory():
     done = subprocess.run([sys.executable, "-c", TRAINING], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    shapes, megabytes = map(float, done.stdout.split())
+    shapes, in_use, with_holes = map(float, done.stdout.split())
     assert shapes == 500
-    assert megabytes < 50
+    assert in_use < 50
+    assert with_holes < 100  # of all sizes, which are given back now and then
 
 
 def test_another_version_is_refused(monkeypatch):
