@@ -170,6 +170,7 @@ class Program:
         return self.new(*shape, type=self.way.dtype)
 
     def sums(self, *shape):
+        """Memory for partial sums over rows, of kernels that make PARTS of them."""
         return self.new(compiler.PARTS, *shape)
 
     def loop(self, name, *arguments, wide=False):
@@ -187,7 +188,7 @@ class Program:
         return narrow
 
     def total(self, sums, *outs):
-        """Partial sums [P, …] of some vectors next to each other → each of the vectors; None: not wanted."""
+        """Partial sums [P, …] of some vectors next to each other → each of the vectors."""
         sums, first = sums.reshape(sums.shape[0], math.prod(sums.shape[1:])), 0
         for out in outs:
             size = math.prod(out.shape)
@@ -316,7 +317,6 @@ class Program:
 
 
 _NUMBA = {"float32": "float32", "bfloat16": "uint16", "int64": "int64"}
-
 
 _recorded = itertools.count(1)
 
