@@ -63,3 +63,17 @@ def is_kept(index, key, other_key, threshold):
 def ordered(bits):
     """A float's bits → integer in the same order, and back."""
     return np.int32(bits ^ np.int32(np.int32(bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
+
+
+@inline
+def largest_of(row, mask):
+    """row [L] += mask. Returns the largest, NaN if there is one.
+
+    It is found among the scores' bits, as integers in the same order: a vectorised maximum of floats would have to
+    ignore NaN.
+    """
+    highest = np.int32(-(2**31) + 1)
+    for j in range(row.size):
+        row[j] += mask[j]
+        highest = max(highest, ordered(np.float32(row[j]).view(np.int32)))
+    return np.int32(ordered(highest)).view(np.float32)

@@ -10,7 +10,7 @@ Dimension letters: B batch, L length, N = B·L rows, H heads, D head size.
 import numpy as np
 from numba import prange
 
-from cpu.arithmetic import exp, is_kept, ordered
+from cpu.arithmetic import exp, is_kept, largest_of
 from cpu.calls import call_sgemm
 from cpu.compiler import B2, DROPOUT, F1, F2, F3, F4, inline, kernel, written
 from cpu.product_kernels import ACROSS, PLAIN, ROW_MAJOR
@@ -23,16 +23,6 @@ ADDRESS = "int64"
 @inline
 def _tile_rows(length):
     return max(1, min(length, TILE // length))
-
-
-@inline
-def _shifted(row, mask):
-    """row [L] += mask. Returns the largest, NaN if there is one: found among the bits, integers in the same order."""
-    highest = np.int32(-(2**31) + 1)
-    for j in range(row.size):
-        row[j] += mask[j]
-        highest = max(highest, ordered(np.float32(row[j]).view(np.int32)))
-    return np.int32(ordered(highest)).view(np.float32)
 
 
 @kernel(
@@ -67,7 +57,7 @@ def attend(
             )  # fmt: skip
             for r in range(count):
                 row, position = scores[r], first + r
-                highest = _shifted(row, mask[b % mask.shape[0], h % mask.shape[1], position % mask.shape[2]])
+                highest = largest_of(row, mask[b % mask.shape[0], h % mask.shape[1], position % mask.shape[2]])
                 total = np.float32(0.0)
                 for j in range(length):
                     power = exp(row[j] - highest)

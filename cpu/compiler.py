@@ -10,6 +10,7 @@ itself numba would only notice a change of the file that a kernel stands in. Fol
 a process of such a state still runs.
 """
 
+import collections
 import contextlib
 import ctypes
 import fcntl
@@ -58,7 +59,7 @@ def _key():
 
 KEY = _key()  # now, as the kernels are about to be imported
 
-_kernels = {"float32": [], "bfloat16": []}  # of (Python function, numba types of its arguments)
+_kernels = collections.defaultdict(list)  # version → (Python function, numba types of its arguments)
 
 
 class Loop:
@@ -93,11 +94,15 @@ def kernel(*signature, bfloat16=None):
     bfloat16: other types for a second version, whose arrays of bfloat16 are bits as uint16; the loop reads them with
     `read` and writes what `written` makes.
     """
+    return kernel_of(float32=signature, **({"bfloat16": bfloat16} if bfloat16 else {}))
+
+
+def kernel_of(**signatures):
+    """The same for versions of any names: name → argument types."""
 
     def register(function):
-        _kernels["float32"].append((function, _kinds(signature)))
-        if bfloat16:
-            _kernels["bfloat16"].append((function, _kinds(bfloat16)))
+        for version, signature in signatures.items():
+            _kernels[version].append((function, _kinds(signature)))
         return function
 
     return register

@@ -46,3 +46,20 @@ def onednn_product(
     failed |= call_wait(wait, stream)
     if failed:
         status[0] = failed
+
+
+@kernel(I1, *[ADDRESS] * 16)
+def onednn_scaled_product(
+    status, set_handle, execute, wait, primitive, stream, arguments, memory_a, a, memory_b, b, memory_c, c,
+    memory_bias, bias, memory_scales, scales,
+):  # fmt: skip
+    """The same of a primitive that has a bias and scales of its columns."""
+    failed = call_handles(set_handle, memory_a, a)
+    failed |= call_handles(set_handle, memory_b, b)
+    failed |= call_handles(set_handle, memory_c, c)
+    failed |= call_handles(set_handle, memory_bias, bias)
+    failed |= call_handles(set_handle, memory_scales, scales)
+    failed |= call_execute(execute, primitive, stream, 5, arguments)
+    failed |= call_wait(wait, stream)
+    if failed:
+        status[0] = failed

@@ -27,13 +27,13 @@ import paddle
 
 from cpu import compiler, onednn, products
 from cpu.loops import loops
-from cpu.onednn import BFLOAT16, FLOAT32, Matrix
+from cpu.onednn import BFLOAT16, FLOAT32, INT8, UINT8, Matrix
 from cpu.product_kernels import ACROSS, PLAIN
 
 ALIGNMENT = 64  # bytes of a cache line
 RECORDED_BETWEEN_TRIMS = 16  # programs, of which a new shape of batches takes 4
-SIZES = {"float32": 4, "bfloat16": 2, "int64": 8}
-TYPES = {"float32": FLOAT32, "bfloat16": BFLOAT16}
+SIZES = {"float32": 4, "bfloat16": 2, "int64": 8, "int8": 1, "uint8": 1}
+TYPES = {"float32": FLOAT32, "bfloat16": BFLOAT16, "int8": INT8, "uint8": UINT8}
 SCRATCH = 0  # the first of a run's addresses
 
 lock = onednn.lock  # for what runs: programs' memory, and primitives' own
@@ -76,9 +76,9 @@ class View(NamedTuple):
         return self._replace(shape=(*batch, columns, rows), strides=(*steps, across, down))
 
     def reshape(self, *shape):
-        if self.strides != _contiguous(self.shape) or math.prod(shape) != math.prod(self.shape):
+        if self.strides != contiguous_strides(self.shape) or math.prod(shape) != math.prod(self.shape):
             raise ValueError(f"{self.shape} with strides {self.strides} as {shape}")
-        return self._replace(shape=shape, strides=_contiguous(shape))
+        return self._replace(shape=shape, strides=contiguous_strides(shape))
 
     def columns(self, first, last):
         """Some columns of a matrix, or elements of a row, where they lie."""
@@ -92,7 +92,7 @@ class View(NamedTuple):
     def require(self, kind, name):
         """Raises TypeError: not what the loop `name` takes as an array of that numba type."""
         wanted = str(kind.dtype) == _NUMBA[self.type] and kind.ndim == len(self.shape)
-        if not wanted or self.strides != _contiguous(self.shape):
+        if not wanted or self.strides != contiguous_strides(self.shape):
             raise TypeError(f"{name}: {self.type} {self.shape} with strides {self.strides} for {kind}")
 
     def groups(self, count):
@@ -108,7 +108,7 @@ class _Number(NamedTuple):
     base: int
 
 
-def _contiguous(shape):
+def contiguous_strides(shape):
     strides = [1]
     for length in reversed(shape[1:]):
         strides.insert(0, strides[0] * length)
@@ -116,10 +116,16 @@ def _contiguous(shape):
 
 
 class Program:
-    """See above. rows: how many tokens a run is for, which the same primitives serve in any number."""
+    """See above.
 
-    def __init__(self, way, rows=None):
+    rows: how many tokens a run is for, which the same primitives serve in any number. version: of loops, where
+    there is one, instead of the way's.
+    """
+
+    def __init__(self, way, rows=None, version=None):
         self.way, self.rows = way, rows
+        version = version or way.dtype
+        self._version = loops if version == "float32" else compiler.load(version)
         self._steps = []  # (loop, arguments)
         self._memories = []  # of this program alone
         self._sizes = []  # elements of what a run is given; None: a number
@@ -141,6 +147,10 @@ class Program:
         self._sizes.append(math.prod(shape))
         return self._view(_Memory(None, len(self._sizes)), type, shape)
 
+    def given_as(self, *pairs):
+        """The same for pairs of type and shape."""
+        return [self._given(type, shape) for type, shape in pairs]
+
     def given_numbers(self, count):
         first = len(self._sizes) + 1
         self._sizes += [None] * count
@@ -155,6 +165,12 @@ class Program:
             for name, view in program.kept.items()
         }
 
+    def given_packed(self, views):
+        """A memory that holds some views, whose starts are where they lie in it: name → View."""
+        self._sizes.append(None)
+        memory = _Memory(None, len(self._sizes))
+        return {name: view._replace(memory=memory) for name, view in views.items()}
+
     def new(self, *shape, type="float32"):
         """Memory for this program alone."""
         memory = _Memory(math.prod(shape) * SIZES[type], SCRATCH)
@@ -163,7 +179,7 @@ class Program:
 
     @staticmethod
     def _view(memory, type, shape):
-        return View(memory, type, 0, tuple(shape), _contiguous(shape))
+        return View(memory, type, 0, tuple(shape), contiguous_strides(shape))
 
     def new_operand(self, *shape):
         """The same for what products take."""
@@ -175,9 +191,8 @@ class Program:
 
     def loop(self, name, *arguments, wide=False):
         """A step: a loop of this way's version, where it has one. wide: the float32 version in any case."""
-        version = loops if wide or self.way.dtype == "float32" else compiler.load("bfloat16")
-        found = getattr(version, name, None) or getattr(loops, name)
-        self._steps.append((found, arguments))
+        found = None if wide else getattr(self._version, name, None)
+        self._steps.append((found or getattr(loops, name), arguments))
 
     def operand(self, x):
         """float32 x, contiguous, as what products take."""
@@ -244,10 +259,25 @@ class Program:
             general = [each.for_any(lengths) for each in matrices]
         library = onednn.load()
         primitive, operands = library.primitive(*general, add=add), library.operands(*matrices)
+        self._product("onednn_product", primitive, operands, (a, b, out))
+
+    def multiply_packed(self, a, b, out, bias=None, scales=None):
+        """out = a @ b for a weight b of OneDNN.pack; of integers (a @ b) · scales + bias, as OneDNN.primitive."""
+        matrices = [Matrix(0, TYPES[side.type], side.shape, side.strides).plain for side in (a, out)]
+        matrices.insert(1, Matrix(0, TYPES[b.type], b.shape, None))
+        library, views, name = onednn.load(), [a, b, out], "onednn_product"
+        if scales is not None:
+            columns = b.shape[1]
+            matrices += Matrix(0, FLOAT32, (1, columns), (columns, 1)), Matrix(0, FLOAT32, (columns,), (1,))
+            views += bias, scales
+            name = "onednn_scaled_product"
+        self._product(name, library.primitive(*matrices), library.operands(*matrices), views)
+
+    def _product(self, name, primitive, operands, views):
         self._alive += primitive, operands
-        pairs = zip((memory.value for memory in operands.memories), (a, b, out), strict=True)
-        words = library.words(primitive, operands)
-        self.loop("onednn_product", self._status, *words, *(each for pair in pairs for each in pair))
+        pairs = zip((memory.value for memory in operands.memories), views, strict=True)
+        words = onednn.load().words(primitive, operands)
+        self.loop(name, self._status, *words, *(each for pair in pairs for each in pair))
 
     # --------------------------------------------------------------------------------------------------------- running
 
@@ -306,17 +336,20 @@ class Program:
             raise ValueError("given are other sizes than recorded")
         kept = paddle.empty([self.kept_size], "uint8") if self.kept_size else None
         places = [each if type(each) is int else each.data_ptr() for each in given]
-        places += kept.data_ptr() if self.kept_size else 0, self._failed.ctypes.data
+        self.run_at(*places, kept.data_ptr() if self.kept_size else 0)
+        return kept
+
+    def run_at(self, *places):
+        """The same, unchecked: addresses and numbers of what is given and, after them, of what is kept or 0."""
         with lock:
-            self._addresses[:] = _arena(self._scratch_size), *places
+            self._addresses[:] = _arena(self._scratch_size), *places, self._failed.ctypes.data
             loops.run.call(self._run_words)
             failed, self._failed[0] = int(self._failed[0]), 0
         if failed:
             raise OSError(f"oneDNN failed with status {failed}")
-        return kept
 
 
-_NUMBA = {"float32": "float32", "bfloat16": "uint16", "int64": "int64"}
+_NUMBA = {"float32": "float32", "bfloat16": "uint16", "int64": "int64", "int8": "int8", "uint8": "uint8"}
 
 _recorded = itertools.count(1)
 

@@ -11,7 +11,7 @@ P parts.
 import numpy as np
 from numba import prange
 
-from cpu.arithmetic import exp, is_kept, ordered, standard_normal
+from cpu.arithmetic import exp, is_kept, largest_of, standard_normal
 from cpu.compiler import B2, B4, BLOCK, DROPOUT, F1, F2, F3, F4, I1, PARTS, inline, kernel, part_of, read, written
 
 # -------------------------------------------------------------------------------------------------- bias and activation
@@ -149,7 +149,7 @@ def take_columns(x, first, out):
 
 
 @inline
-def _normalise(row, weight, bias, epsilon, out):
+def normalise(row, weight, bias, epsilon, out):
     """row [E] becomes normal, out = row · weight + bias. Returns 1 / deviation."""
     size = np.float32(row.size)
     mean = np.float32(0.0)
@@ -168,7 +168,7 @@ def _normalise(row, weight, bias, epsilon, out):
 
 @inline
 def _normalise_backward(normal, scale, weight, d_out, d_row, d_weight, d_bias):
-    """d_row [E] of _normalise's input; adds to d_weight and d_bias."""
+    """d_row [E] of the input of `normalise`; adds to d_weight and d_bias."""
     size = np.float32(normal.size)
     mean = np.float32(0.0)
     product = np.float32(0.0)
@@ -200,7 +200,7 @@ def dropout_add_norm(x, bias, residual, weight, shift, epsilon, key, other_key, 
             for e in range(row.size):
                 kept = is_kept(start + e, key, other_key, threshold)
                 row[e] = other[e] + ((row[e] + bias[e]) * gain if kept else np.float32(0.0))
-        scales[n] = _normalise(row, weight, shift, epsilon, out[n])
+        scales[n] = normalise(row, weight, shift, epsilon, out[n])
 
 
 @kernel(F2, F1, F1, F2, *DROPOUT, F2, F2, F3, bfloat16=(F2, F1, F1, F2, *DROPOUT, B2, F2, F3))
@@ -235,7 +235,7 @@ def embeddings(
         word, place, kind = words[ids[n]], places[positions[n]], kinds[types[n]]
         for e in range(row.size):
             row[e] = word[e] + place[e] + kind[e]
-        scales[n] = _normalise(row, weight, shift, epsilon, result)
+        scales[n] = normalise(row, weight, shift, epsilon, result)
         start = n * row.size
         for e in range(row.size):
             kept = is_kept(start + e, key, other_key, threshold)
@@ -263,21 +263,12 @@ def embeddings_backward(normal, scales, weight, d_out, key, other_key, threshold
 
 
 @inline
-def _softmax(row, mask):
-    """row [L] becomes softmax(row + mask).
-
-    The largest score is found among the scores' bits, as integers in the same order: a vectorised maximum of floats
-    would have to ignore NaN.
-    """
-    highest = np.int32(-(2**31) + 1)
-    for j in range(row.size):
-        row[j] += mask[j]
-        bits = np.float32(row[j]).view(np.int32)
-        highest = max(highest, ordered(bits))
-    shift = np.int32(ordered(highest)).view(np.float32)
+def softmax_row(row, mask):
+    """row [L] becomes softmax(row + mask)."""
+    highest = largest_of(row, mask)
     total = np.float32(0.0)
     for j in range(row.size):
-        power = exp(row[j] - shift)
+        power = exp(row[j] - highest)
         row[j] = power
         total += power
     total = np.float32(1.0) / total
@@ -291,7 +282,7 @@ def bias_softmax(x, bias):
     heads = x.shape[1]
     for n in prange(x.shape[0]):
         for h in range(heads):
-            _softmax(x[n, h], bias[h])
+            softmax_row(x[n, h], bias[h])
 
 
 @kernel(F4, F4)
@@ -300,7 +291,7 @@ def softmax(scores, mask):
     heads, length = scores.shape[1:3]
     for i in prange(scores.shape[0] * heads * length):
         b, h, position = i // (heads * length), i // length % heads, i % length
-        _softmax(scores[b, h, position], mask[b % mask.shape[0], h % mask.shape[1], position % mask.shape[2]])
+        softmax_row(scores[b, h, position], mask[b % mask.shape[0], h % mask.shape[1], position % mask.shape[2]])
 
 
 @kernel(F4, F4, *DROPOUT, F4, bfloat16=(F4, F4, *DROPOUT, B4))
@@ -310,7 +301,7 @@ def softmax_dropout(scores, mask, key, other_key, threshold, gain, out):
     for i in prange(scores.shape[0] * heads * length):
         b, h, position = i // (heads * length), i // length % heads, i % length
         row, result = scores[b, h, position], out[b, h, position]
-        _softmax(row, mask[b % mask.shape[0], h % mask.shape[1], position % mask.shape[2]])
+        softmax_row(row, mask[b % mask.shape[0], h % mask.shape[1], position % mask.shape[2]])
         start = i * row.size
         for j in range(row.size):
             kept = is_kept(start + j, key, other_key, threshold)

@@ -18,7 +18,7 @@ from cpu.compiler import B2, B4, F1, F2, F3, F4, I1, PARTS, inline, kernel, part
 
 
 @inline
-def _three_neighbours(first, step, k, position, length, size):
+def three_neighbours(first, step, k, position, length, size):
     """Of taps k, k + 1, k + 2: which have a neighbour, and the positions to read."""
     in1 = 0 <= first < length
     in2 = 0 <= first + step < length and k + 1 < size
@@ -40,7 +40,7 @@ def depthwise_conv(x, taps, add, out):
         b, position = np.int64(n) // length, np.int64(n) % length
         for k in range(0, size, 3):
             first = position + k - size // 2
-            in1, in2, in3, p1, p2, p3 = _three_neighbours(first, 1, k, position, length, size)
+            in1, in2, in3, p1, p2, p3 = three_neighbours(first, 1, k, position, length, size)
             k1, k2, k3 = k if in1 else size, k + 1 if in2 else size, k + 2 if in3 else size
             if k == 0 and not add:
                 out[b, position] = np.float32(0.0)
@@ -91,17 +91,17 @@ def dynamic_conv(projections, kernels, out):
                 values, result = 3 * heads + h, heads + h
                 for k in range(0, size, 3):
                     first = position + k - size // 2
-                    in1, in2, in3, p1, p2, p3 = _three_neighbours(first, 1, k, position, length, size)
+                    in1, in2, in3, p1, p2, p3 = three_neighbours(first, 1, k, position, length, size)
                     w1 = kernels[b, position, h, k] if in1 else np.float32(0.0)
                     w2 = kernels[b, position, h, k + 1] if in2 else np.float32(0.0)
                     w3 = kernels[b, position, h, k + 2] if in3 else np.float32(0.0)
-                    _mix(projections, b, values, p1, p2, p3, w1, w2, w3, k > 0, mixed, 0, 0, 0)
+                    mix(projections, b, values, p1, p2, p3, w1, w2, w3, k > 0, mixed, 0, 0, 0)
                 for d in range(mixed.shape[3]):
                     out[b, position, result, d] = written(out, mixed[0, 0, 0, d])
 
 
 @inline
-def _mix(x, b, head, p1, p2, p3, w1, w2, w3, add, out, at, position, result):
+def mix(x, b, head, p1, p2, p3, w1, w2, w3, add, out, at, position, result):
     """out[at, position, result] = the weighted sum of three of x[b, :, head]. add: out += instead."""
     if add:
         for d in range(x.shape[3]):
@@ -122,7 +122,7 @@ def dynamic_conv_backward(projections, kernels, d_out, real, d_logits, d_project
             mean = np.float32(0.0)
             for k in range(0, size, 3):
                 first = position + k - size // 2
-                in1, in2, in3, p1, p2, p3 = _three_neighbours(first, 1, k, position, length, size)
+                in1, in2, in3, p1, p2, p3 = three_neighbours(first, 1, k, position, length, size)
                 d1, d2, d3 = np.float32(0.0), np.float32(0.0), np.float32(0.0)
                 for d in range(d_out.shape[3]):
                     gradient = d_out[b, position, result, d]
@@ -140,11 +140,11 @@ def dynamic_conv_backward(projections, kernels, d_out, real, d_logits, d_project
                 d_logits[b, position, h, k] = kernels[b, position, h, k] * (d_logits[b, position, h, k] - mean)
             for k in range(0, size, 3):
                 first = position - k + size // 2  # whose tap k lies on this token
-                in1, in2, in3, p1, p2, p3 = _three_neighbours(first, -1, k, position, length, size)
+                in1, in2, in3, p1, p2, p3 = three_neighbours(first, -1, k, position, length, size)
                 w1 = kernels[b, p1, h, k] * real[n] if in1 else np.float32(0.0)
                 w2 = kernels[b, p2, h, k + 1] * real[n] if in2 else np.float32(0.0)
                 w3 = kernels[b, p3, h, k + 2] * real[n] if in3 else np.float32(0.0)
-                _mix(d_out, b, result, p1, p2, p3, w1, w2, w3, k > 0, d_projections, b, position, values)
+                mix(d_out, b, result, p1, p2, p3, w1, w2, w3, k > 0, d_projections, b, position, values)
 
 
 @kernel(F3, "boolean", F2)

@@ -1,0 +1,340 @@
+"""An encoder for inference: its weights packed once, in one piece of memory a layer, and one program a layer.
+
+Nothing is kept for a backward. Texts go through all layers some at a time, so that what lies between two products stays
+in the caches. Products are of float32, bfloat16, or 8-bit integers: weights with a scale for each column, what they
+meet with one for each row.
+
+Dimension letters: B batch, L length, N = B·L, H heads of one kind, D head size, W = H·D, K convolution kernel, E hidden
+size, I inner size, G groups.
+"""
+
+import ctypes
+import functools
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from cpu import (
+    compiler,
+    inference_kernels,  # noqa: F401  (registers loops)
+    onednn,
+    products,
+    steps,
+)
+from cpu.loops import loops
+from cpu.onednn import Matrix
+from cpu.operands import array, contiguous, empty
+from cpu.programs import ALIGNMENT, SIZES, TYPES, Program, View, Way, contiguous_strides
+
+TOKENS = 1024  # that go through the layers together
+OFFSET = 128  # of operands of integers: what 0 is
+WEIGHTS = {"float32": "float32", "bfloat16": "bfloat16", "int8": "int8"}  # form → type of packed weights
+OPERANDS = {"float32": "float32", "bfloat16": "bfloat16", "int8": "uint8"}  # … of what they meet
+INNER = {"float32": "float32", "bfloat16": "bfloat16", "int8": "bfloat16"}  # … of the feed-forward's inner product
+ACTIVATIONS = "gelu", "relu"
+FORMS = tuple(WEIGHTS)
+
+
+class Layer(NamedTuple):
+    """What a layer computes with: Paddle's tensors."""
+
+    mixed: bool  # its attention: ConvBERT's, or self-attention alone
+    attention: tuple  # the weights as mixed_attention or self_attention takes them
+    feed_forward: tuple  # layers.functions.FeedForwardWeights
+    heads: int
+    activation: str  # of ACTIVATIONS
+    epsilon: float
+
+
+class Encoder:
+    """Layers, packed: a change of their weights is not seen.
+
+    Args:
+        layers: of Layer, all with weights of the same shapes.
+        form: of FORMS.
+
+    Raises:
+        OSError: oneDNN, or a matrix library, is missing.
+    """
+
+    def __init__(self, layers, form):
+        compiler.load(f"inference-{form}")
+        products.sgemm()
+        first = layers[0]
+        library = products.choice() if form == "float32" else "onednn"
+        packings = [_Packing(form) for _ in layers]
+        for layer, packing in zip(layers, packings, strict=True):
+            _pack(layer, packing)
+        self._memories = [packing.write() for packing in packings]
+        self._views = tuple(packings[0].views.items())
+        sizes = tuple(tuple(each.shape) for each in (*first.attention, *first.feed_forward))
+        self._plan = Way(form, library), first.mixed, first.heads, first.activation, float(first.epsilon), sizes
+        self._program = functools.lru_cache(steps.KEPT)(self._record)
+        self._entrance = functools.lru_cache(steps.KEPT)(self._record_entrance)
+        self._form = form
+
+    def __call__(self, x, mask, real=None, every=False):
+        """What each layer makes of x [B, L, E], a list; of all but the last one None unless `every`.
+
+        mask: added to the scores, [1 or B, 1 or H, 1 or L, L]; real: None, or [B, L, 1], 0 at padding that the
+        convolutions shall not see.
+        """
+        batch, length, hidden = x.shape
+        x, mask = contiguous(x), contiguous(mask)
+        real = None if real is None else contiguous(real)
+        states = [empty(batch, length, hidden) for _ in (self._memories if every else [0])]
+        together = max(1, TOKENS // length)
+        row = 4 * length * hidden
+        for first in range(0, batch, together):
+            texts = min(together, batch - first)
+            rows = texts * length
+            several = mask.shape[0] > 1
+            mask_shape = (texts if several else 1, *mask.shape[1:])
+            program = self._program(texts, length, mask_shape, real is not None)
+            mask_at = mask.data_ptr() + (4 * first * math.prod(mask.shape[1:]) if several else 0)
+            real_at = () if real is None else (real.data_ptr() + 4 * first * length,)
+            source = x.data_ptr() + first * row
+            operand = np.empty(rows * hidden * SIZES[OPERANDS[self._form]] + ALIGNMENT, np.uint8)
+            scales = np.ones(rows, np.float32)
+            given = () if self._form == "float32" else (operand.ctypes.data, scales.ctypes.data)
+            if given:
+                self._entrance(rows, hidden).run_at(source, *given, 0)
+            for index, memory in enumerate(self._memories):
+                out = states[index if every else 0].data_ptr() + first * row
+                program.run_at(memory.ctypes.data, source, out, mask_at, *real_at, *given, 0)
+                source = out
+        return states if every else [None] * (len(self._memories) - 1) + states
+
+    def _record_entrance(self, rows, hidden):
+        program = Program(self._plan[0], version=f"inference-{self._form}")
+        (x,) = program.given((rows, hidden))
+        operand, scales = program.given_as((OPERANDS[self._form], (rows, hidden)), ("float32", (rows,)))
+        program.loop("enter", x, operand, scales)
+        program.finish()
+        return program
+
+    def _record(self, texts, length, mask_shape, has_real):
+        way, mixed, heads, activation, epsilon, sizes = self._plan
+        rows, hidden = texts * length, sizes[-1][0]
+        program = Program(way, rows, version=f"inference-{self._form}")
+        packed = program.given_packed(dict(self._views))
+        x, out, mask = program.given((rows, hidden), (rows, hidden), mask_shape)
+        (real,) = program.given((rows,)) if has_real else (None,)
+        ones = program.new(rows)
+        program.loop("fill", ones, 1.0)
+        operand = _Operand(x, ones)
+        if self._form != "float32":
+            operand = _Operand(*program.given_as((OPERANDS[self._form], (rows, hidden)), ("float32", (rows,))))
+        recorder = _Recorder(program, packed, self._form, texts, length, heads, ones)
+        joined = (recorder.mixed if mixed else recorder.attended)(x, operand, mask, real)
+        middle, between = program.new(rows, hidden), _Operand(operand.rows, operand.scales)
+        if self._form == "float32":
+            between = _Operand(middle, ones)
+        recorder.end("out", joined, x, "norm1", epsilon, middle, between)
+        inner = recorder.product("inner", between, INNER[self._form])
+        active = inner if inner.type == OPERANDS[self._form] else program.new(*inner.shape, type="uint8")
+        active = _Operand(active, recorder.new_scales())
+        program.loop(activation, inner, between.scales, packed["inner_bias"], *active)
+        last = _Operand(out, ones) if self._form == "float32" else operand
+        recorder.end("outer", active, middle, "norm2", epsilon, out, last)
+        program.finish()
+        return program
+
+
+class _Operand(NamedTuple):
+    """What a product takes, and what its rows are to be multiplied by."""
+
+    rows: View
+    scales: View
+
+
+class _Recorder:
+    """The parts that a layer's program is made of."""
+
+    def __init__(self, program, packed, form, texts, length, heads, ones):
+        self.program, self.packed, self.form, self.ones = program, packed, form, ones
+        self.texts, self.length, self.heads = texts, length, heads
+        self.rows = texts * length
+
+    def product(self, name, operand, type="float32"):
+        """The operand times a packed weight, of whose parts, if there are several, each takes some columns."""
+        parts = [self.packed[f"{name}{i}"] for i in range(len(self.packed)) if f"{name}{i}" in self.packed]
+        out = self.program.new(self.rows, sum(part.shape[1] for part in parts), type=type)
+        first = column = 0
+        for i, part in enumerate(parts):
+            rows = operand.rows.columns(first, first + part.shape[0])
+            target = out.columns(column, column + part.shape[1])
+            if self.form == "float32":
+                self.program.multiply(rows, part, target)
+            elif self.form == "bfloat16":
+                self.program.multiply_packed(rows, part, target)
+            else:
+                others = self.packed[f"{name}{i} offset"], self.packed[f"{name}{i} scales"]
+                self.program.multiply_packed(rows, part, target, *others)
+            first, column = first + part.shape[0], column + part.shape[1]
+        return out
+
+    def new_scales(self):
+        """For the rows of a new operand."""
+        return self.program.new(self.rows) if self.form == "int8" else self.ones
+
+    def operand_of(self, rows):
+        """An operand for these rows, to be written: the same memory where they are their own."""
+        if rows.type == OPERANDS[self.form]:
+            return _Operand(rows, self.ones)
+        return _Operand(self.program.new(*rows.shape, type=OPERANDS[self.form]), self.new_scales())
+
+    def attended(self, x, operand, mask, real):
+        """Self-attention alone: an operand [N, W]."""
+        projections = self.product("projecting", operand)
+        context = self.attend(projections, operand, mask)
+        joined = self.operand_of(context)
+        if joined.rows is not context:
+            self.program.loop("enter", context, *joined)
+        return joined
+
+    def attend(self, projections, operand, mask):
+        width = projections.shape[1] // (4 if "taps" in self.packed else 3)
+        size = width // self.heads
+        context = self.program.new(self.rows, width)
+        self.program.loop(
+            "attend_whole", products.sgemm(), projections, operand.scales, self.packed["projecting_bias"], mask,
+            size**-0.5, self.length, self.heads, size, context,
+        )  # fmt: skip
+        return context
+
+    def mixed(self, x, operand, mask, real):
+        """Self-attention beside span-based dynamic convolution: an operand [N, 2·W]."""
+        program, packed, real = self.program, self.packed, self.ones if real is None else real
+        filtered = program.new(*x.shape)
+        local = self.operand_of(filtered)
+        program.loop(
+            "depthwise", x.reshape(self.texts, self.length, x.shape[1]), real, packed["taps"], filtered, *local
+        )
+        span = self.product("span", local)
+        projections = self.product("projecting", operand)
+        context = self.attend(projections, operand, mask)
+        program.loop(
+            "span_and_values", projections, operand.scales, packed["projecting_bias"], span, local.scales,
+            packed["span_bias"], real,
+        )  # fmt: skip
+        kernels = program.new(self.rows, packed["kernel_weight"].shape[1])
+        program.multiply(span, packed["kernel_weight"], kernels)
+        width = context.shape[1]
+        both = program.new(self.rows, 2 * width)
+        joined, size = self.operand_of(both), width // self.heads
+        program.loop(
+            "join_halves", context, kernels, packed["kernel_bias"],
+            projections.reshape(self.texts, self.length, 4 * self.heads, size),
+            both.reshape(self.texts, self.length, 2 * self.heads, size), *joined,
+        )  # fmt: skip
+        return joined
+
+    def end(self, name, operand, residual, norm, epsilon, out, next):
+        """What ends half a layer: a product, the residual, LayerNorm; and the next product's operand."""
+        product, packed = self.product(name, operand), self.packed
+        norms = packed[f"{norm}_weight"], packed[f"{norm}_shift"]
+        self.program.loop(
+            "add_norm", product, operand.scales, packed[f"{name}_bias"], residual, *norms, epsilon, out, *next
+        )
+
+
+# ----------------------------------------------------------------------------------------------------------- packing
+
+
+class _Packing:
+    """Where a layer's weights are to lie in one memory, and what writes them.
+
+    Attributes:
+        views: name → View of a memory that is not known yet.
+    """
+
+    def __init__(self, form):
+        self.form, self.views, self._writers, self._size = form, {}, [], 0
+
+    def _add(self, name, type, shape, size, write):
+        start = self._size // SIZES[type]
+        self.views[name] = View(None, type, start, tuple(shape), contiguous_strides(shape))
+        self._writers.append((self._size, write))
+        self._size += -(-size // ALIGNMENT) * ALIGNMENT
+
+    def numbers(self, name, values):
+        """float32 numbers as they are."""
+        values = np.ascontiguousarray(values, np.float32)
+        self._add(name, "float32", values.shape, values.nbytes, lambda at: _copy(values, at))
+
+    def weight(self, name, *matrices):
+        """Weights [K, N] of one product, side by side; or one [G, K, N], of G products."""
+        parts = matrices[0] if matrices[0].ndim == 3 else [np.concatenate(matrices, axis=1)]
+        for i, part in enumerate(parts):
+            if self.form == "float32":
+                self.numbers(f"{name}{i}", part)
+            elif self.form == "bfloat16":
+                self._pack(f"{name}{i}", _narrow(part))
+            else:
+                scales = np.abs(part).max(axis=0) / np.float32(127)
+                scales = np.where(scales == 0, np.float32(1), scales).astype(np.float32)
+                whole = np.rint(part / scales).astype(np.int8)
+                self._pack(f"{name}{i}", whole)
+                self.numbers(f"{name}{i} offset", -OFFSET * scales * whole.sum(axis=0, dtype=np.int32))
+                self.numbers(f"{name}{i} scales", scales)
+
+    def _pack(self, name, values):
+        type = WEIGHTS[self.form]
+        values = np.ascontiguousarray(values)
+        matrix = Matrix(values.ctypes.data, TYPES[type], values.shape, contiguous_strides(values.shape)).plain
+        size = onednn.load().packed_size(TYPES[type], values.shape)
+
+        def write(address, _alive=values):
+            onednn.load().pack(matrix, address)
+
+        self._add(name, type, values.shape, size, write)
+
+    def write(self):
+        """The memory, an array of bytes that begins at a cache line."""
+        whole = np.zeros(self._size + ALIGNMENT, np.uint8)
+        start = -whole.ctypes.data % ALIGNMENT
+        memory = whole[start : start + self._size]
+        for place, write in self._writers:
+            write(memory.ctypes.data + place)
+        self._writers = None
+        return memory
+
+
+def _copy(values, address):
+    ctypes.memmove(address, values.ctypes.data, values.nbytes)
+
+
+def _narrow(values):
+    """float32 → the bits of bfloat16."""
+    values = np.ascontiguousarray(values, np.float32)
+    narrow = np.empty(values.shape, np.uint16)
+    loops.narrow(values.reshape(-1), narrow.reshape(-1))
+    return narrow
+
+
+def _pack(layer, packing):
+    """Writes down where a layer's weights go."""
+    weights = [np.array(array(contiguous(each))) for each in layer.attention]
+    packing.weight("projecting", *(weights[i] for i in ((0, 2, 4, 6) if layer.mixed else (0, 2, 4))))
+    packing.numbers(
+        "projecting_bias", np.concatenate([weights[i] for i in ((1, 3, 5, 7) if layer.mixed else (1, 3, 5))])
+    )
+    *_, out, out_bias, norm, shift = weights
+    if layer.mixed:
+        depthwise, pointwise, span_bias, kernel, kernel_bias = weights[8:13]
+        packing.numbers("taps", np.concatenate([depthwise[:, 0].T, np.zeros((1, len(depthwise)), np.float32)]))
+        packing.weight("span", pointwise.T)
+        packing.numbers("span_bias", span_bias)
+        packing.numbers("kernel_weight", kernel)
+        packing.numbers("kernel_bias", kernel_bias.reshape(layer.heads, -1))
+    packing.weight("out", out)
+    for name, values in (("out_bias", out_bias), ("norm1_weight", norm), ("norm1_shift", shift)):
+        packing.numbers(name, values)
+    inner, inner_bias, outer, outer_bias, norm, shift = (np.array(array(contiguous(w))) for w in layer.feed_forward)
+    packing.weight("inner", inner)
+    packing.weight("outer", outer)
+    names = "inner_bias", "outer_bias", "norm2_weight", "norm2_shift"
+    for name, values in zip(names, (inner_bias, outer_bias, norm, shift), strict=True):
+        packing.numbers(name, values)
