@@ -29,7 +29,7 @@ from paddle.nn.initializer import XavierUniform
 
 from files.errors import InputError
 from files.json_files import read_json_object
-from layers import functions
+from layers import functions, inference
 from layers.configuration import ConvBertConfig
 from layers.dense import GroupedLinear, Linear, truncated_normal, untouched
 from layers.fast_path import compiled, on_fast_path
@@ -172,6 +172,14 @@ class MixedAttention(nn.Layer):
         span = span.depthwise.weight, span.pointwise.weight.squeeze(-1), span.bias
         return *query, *key, *value, *conv_value, *span, *kernel, *out, *norm
 
+    def is_untouched(self):
+        """Whether `weights` are all that counts."""
+        return untouched(*self.children(), kinds=(Linear, SeparableConv))
+
+    def for_inference(self, norm):
+        """The first of a inference.Layer: its kind, the weights, heads of one kind."""
+        return True, self.weights(norm), self.config.heads_of_each_kind
+
     def kernels(self, x, query, real=None):
         """What each token weighs its neighbours with, [B, L, H, K]: positive, K of them add up to 1.
 
@@ -196,7 +204,7 @@ class MixedAttention(nn.Layer):
         """
         config, heads = self.config, self.config.heads_of_each_kind
         rates = config.attention_probs_dropout_prob, config.hidden_dropout_prob
-        weights = self.weights(norm) if untouched(*self.children(), kinds=(Linear, SeparableConv)) else ()
+        weights = self.weights(norm) if self.is_untouched() else ()
         if weights and not return_attentions and mask.stop_gradient and on_fast_path(x, mask, *weights):
             fast = compiled().mixed_attention.mixed_attention  # the same, in one forward and one backward
             return fast(x, mask, real, weights, heads, config.layer_norm_eps, *rates, self.training), None
@@ -236,14 +244,26 @@ class ConvBertLayer(nn.Layer):
         self.linear2 = dense(config, inner, hidden)
         self.norm2 = nn.LayerNorm(hidden, epsilon=config.layer_norm_eps)
 
+    def is_untouched(self):
+        """Whether the weights of both halves are all that counts."""
+        return self.self_attn.is_untouched() and untouched(self.linear1, self.linear2)
+
+    def for_inference(self):
+        """What cpu.inference computes with, a Layer."""
+        config, (mixed, attention, heads) = self.config, self.self_attn.for_inference(self.norm1)
+        weights = attention, self.feed_forward_weights()
+        return inference.Layer(mixed, *weights, heads, config.hidden_act, config.layer_norm_eps)
+
+    def feed_forward_weights(self):
+        pairs = [(part.weight, part.bias) for part in (self.linear1, self.linear2, self.norm2)]
+        return functions.FeedForwardWeights(*pairs[0], *pairs[1], *pairs[2])
+
     def forward(self, x, mask, real=None, output_attentions=False):
         config, norm = self.config, self.norm2
         x, probabilities = self.self_attn(x, mask, real, self.norm1, output_attentions)
         settings = config.layer_norm_eps, config.hidden_dropout_prob, self.training
         if untouched(self.linear1, self.linear2):
-            pairs = [(part.weight, part.bias) for part in (self.linear1, self.linear2, norm)]
-            weights = functions.FeedForwardWeights(*pairs[0], *pairs[1], *pairs[2])
-            x = functions.feed_forward(x, weights, config.hidden_act, *settings)
+            x = functions.feed_forward(x, self.feed_forward_weights(), config.hidden_act, *settings)
         else:
             inner = ACTIVATIONS[config.hidden_act](self.linear1(x))  # [B, L, intermediate_size]
             x = functions.dropout_add_norm(self.linear2(inner), x, norm.weight, norm.bias, *settings)
@@ -254,6 +274,14 @@ class ConvBertEncoder(nn.Layer):
     def __init__(self, config, attention_class=MixedAttention):
         super().__init__()
         self.layers = nn.LayerList([ConvBertLayer(config, attention_class) for _ in range(config.num_hidden_layers)])
+
+    def for_inference(self):
+        """A inference.Layer for each layer; None where hooks or other modules mean that they must be called."""
+        if any(part._forward_pre_hooks or part._forward_post_hooks for part in self.sublayers(include_self=True)):
+            return None
+        if not all(layer.is_untouched() for layer in self.layers):
+            return None
+        return [layer.for_inference() for layer in self.layers]
 
 
 class ConvBertPooler(nn.Layer):
@@ -345,7 +373,11 @@ class ConvBertModel(ConvBertPretrainedModel):
             x = self.embeddings_project(x)  # [B, L, embedding_size] → [B, L, E]
 
         hidden_states, attentions = [x], []
-        for layer in self.encoder.layers:
+        packed = None if output_attentions else inference.packed(self.encoder, x, mask)
+        if packed:
+            hidden_states += packed(x, mask, real, every=output_hidden_states)
+            x = hidden_states[-1]
+        for layer in () if packed else self.encoder.layers:
             if output_attentions:
                 x, probabilities = layer(x, mask, real, output_attentions=True)
                 attentions.append(probabilities)

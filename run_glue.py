@@ -24,7 +24,7 @@ import numpy as np
 from files.errors import InputError
 from files.json_files import read_json_object
 from flags.command_line import FLAG, ArgumentParser, script
-from flags.computing import add_length
+from flags.computing import add_dtype, add_length
 from flags.training import add_fine_tuning, add_model, add_output, add_training
 from tasks.classifiers import (
     MODEL_TYPES,
@@ -69,6 +69,7 @@ def make_parser():
 
     output = add_output(parser)
     output.add_argument("--do_predict", action=FLAG, default=False, help="at the end, predict the test files")
+    add_dtype(output)
     return parser
 
 
@@ -89,6 +90,8 @@ def parse_args(argv):
         parser.error("--do_predict needs --test_file")
     if args.mask_conv_padding is not None and args.model_type != "convbert":
         parser.error(f"--mask_conv_padding is for convolutions; --model_type {args.model_type} has none")
+    if args.dtype and args.do_train:
+        parser.error("--dtype is for --no-do_train; --amp O1 trains with products in bfloat16")
     if args.resume and not args.do_train:
         parser.error("--resume goes on with a training; to evaluate, take another --output_dir, or --overwrite")
     if args.do_train and args.max_seq_length is None:
@@ -312,11 +315,14 @@ def predict_tests(run, tests):
 def run_all(args, processes):
     from conversion.sources import fetched, resolve
     from tasks.evaluation import DevSplit
-    from training.precision import choose_precision
+    from training.precision import choose_inference, choose_precision
     from training.settings import examples_fact, require_same_settings, settings_of
     from training.start import open_output, require_positions, write_results
 
-    precision = choose_precision(args.amp, args.amp_dtype, args.device)
+    if args.do_train:
+        precision = choose_precision(args.amp, args.amp_dtype, args.device)
+    else:
+        precision = choose_inference(args.dtype, args.amp, args.amp_dtype, args.device)
     source = fetched(args.init_from or args.model_name_or_path)
     require_type(args.model_type, source)
     source = source if args.from_scratch else resolve(source, args.model_type)

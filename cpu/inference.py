@@ -36,22 +36,11 @@ ACTIVATIONS = "gelu", "relu"
 FORMS = tuple(WEIGHTS)
 
 
-class Layer(NamedTuple):
-    """What a layer computes with: Paddle's tensors."""
-
-    mixed: bool  # its attention: ConvBERT's, or self-attention alone
-    attention: tuple  # the weights as mixed_attention or self_attention takes them
-    feed_forward: tuple  # layers.functions.FeedForwardWeights
-    heads: int
-    activation: str  # of ACTIVATIONS
-    epsilon: float
-
-
 class Encoder:
     """Layers, packed: a change of their weights is not seen.
 
     Args:
-        layers: of Layer, all with weights of the same shapes.
+        layers: of layers.inference.Layer, all with weights of the same shapes.
         form: of FORMS.
 
     Raises:

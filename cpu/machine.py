@@ -12,4 +12,13 @@ def processor_name():
 
 def has_bfloat16():
     """Whether the processor has instructions for bfloat16 products; without, oneDNN would be slower than in float32."""
-    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(runtime.processor().get("flags", "").split())
+    return _has("avx512_bf16", "amx_bf16")
+
+
+def has_int8():
+    """Whether it has instructions for products of 8-bit integers that add up without cutting sums off."""
+    return _has("avx512_vnni", "avx_vnni", "amx_int8")
+
+
+def _has(*flags):
+    return not set(flags).isdisjoint(runtime.processor().get("flags", "").split())

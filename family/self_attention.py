@@ -21,18 +21,32 @@ class SelfAttention(nn.Layer):
         self.v_proj = Linear(config, hidden, hidden)
         self.out_proj = Linear(config, hidden, hidden)
 
+    def weights(self, norm):
+        """All weights as cpu.self_attention takes them; `norm` is the LayerNorm that follows."""
+        return [w for part in (*self._parts(), norm) for w in (part.weight, part.bias)]
+
+    def is_untouched(self):
+        """Whether `weights` are all that counts."""
+        return untouched(*self._parts())
+
+    def for_inference(self, norm):
+        """See modeling.MixedAttention.for_inference."""
+        return False, self.weights(norm), self.config.num_attention_heads
+
+    def _parts(self):
+        return self.q_proj, self.k_proj, self.v_proj, self.out_proj
+
     def forward(self, x, mask, real, norm, return_attentions=False):
         """The first half of a layer, see modeling.MixedAttention.forward; `real` is for convolutions and not read."""
         config, heads = self.config, self.config.num_attention_heads
-        parts = self.q_proj, self.k_proj, self.v_proj, self.out_proj
         rates = config.attention_probs_dropout_prob, config.hidden_dropout_prob
-        weights = [w for part in (*parts, norm) for w in (part.weight, part.bias)] if untouched(*parts) else []
+        weights = self.weights(norm) if self.is_untouched() else []
         if weights and not return_attentions and mask.stop_gradient and on_fast_path(x, mask, *weights):
             fast = compiled().self_attention.self_attention  # the same, in one forward and one backward
             return fast(x, mask, weights, heads, config.layer_norm_eps, *rates, self.training), None
 
         by_head = [0, 0, heads, config.head_size]  # a reshape to [B, L, H, D]
-        query, key, value = (part(x).reshape(by_head) for part in parts[:3])
+        query, key, value = (part(x).reshape(by_head) for part in self._parts()[:3])
         attended, probabilities = attention(query, key, value, mask, rates[0], self.training)
         x = functions.dropout_add_norm(
             self.out_proj(attended.flatten(2)), x, norm.weight, norm.bias, config.layer_norm_eps, rates[1],

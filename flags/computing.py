@@ -14,6 +14,13 @@ def add_precision(group):
     group.add_argument("--amp_dtype", choices=["bfloat16", "float16"], default="bfloat16", help="type for --amp")
 
 
+def add_dtype(group):
+    group.add_argument(
+        "--dtype", choices=["float32", "bfloat16", "int8"],
+        help="what products are of when nothing is trained; left out: float32, or as --amp says",
+    )  # fmt: skip
+
+
 def add_device(parser):
     parser.add_argument("--device", help="gpu, gpu:1, cpu or xpu; left out, gpu where there is one, else cpu")
 
@@ -28,4 +35,5 @@ def add_inference(parser, split_special_tokens=None):
     )  # fmt: skip
     parser.add_argument("--batch_size", type=at_least(1), default=32, help="texts that are computed together")
     add_precision(parser)
+    add_dtype(parser)
     add_device(parser)

@@ -47,6 +47,7 @@ def compiled():
     products.forced()
     try:
         import cpu.functions
+        import cpu.inference
         import cpu.language_model
         import cpu.mixed_attention
         import cpu.optimizer

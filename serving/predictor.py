@@ -33,10 +33,10 @@ class Prediction(NamedTuple):
 def make_predictor(args, engine="auto", independent=False):
     """The Predictor that a script's flags ask for."""
     from training.device import choose_device
-    from training.precision import choose_precision
+    from training.precision import choose_inference
 
     device = choose_device(args.device)
-    precision = choose_precision(args.amp, args.amp_dtype, device)
+    precision = choose_inference(args.dtype, args.amp, args.amp_dtype, device)
     return Predictor(
         args.model, args.max_seq_length, args.batch_size, precision, engine, args.split_special_tokens, independent
     )
@@ -60,7 +60,7 @@ class Predictor:
         folder: as run_glue.py, export.py, `save_pretrained` or Hugging Face made it.
         max_seq_length: longer texts are cut to this many tokens; None: to as many as in training, which the folder
             says, else to the model's positions.
-        precision: a precision.Precision; None: float32. Not for programs.
+        precision: a precision.Precision; None: float32, OwnInference. Not for programs.
         engine: "auto", or a name of programs.ENGINES, which the folder must be for.
         split_special_tokens: [SEP] and the like in a text are its own words, not the model's tokens, but tokens that
             were added to the vocabulary stay; None: as the folder says, which usually is not.
@@ -81,7 +81,7 @@ class Predictor:
         independent=False,
     ):  # fmt: skip
         from conversion.sources import resolve
-        from training.precision import Precision
+        from training.precision import OwnInference
 
         folder = shipped(folder)
         self.model_type = stored_model_type(folder)
@@ -105,7 +105,7 @@ class Predictor:
             self.positions = note.get("max_position_embeddings", usual)
         else:
             model = load_classifier(self.model_type, source, self.task, self.tokenizer, "nothing", **masking)
-            self.engine = programs.Dynamic(model, precision or Precision())
+            self.engine = programs.Dynamic(model, precision or OwnInference("float32"))
             self.positions = model.config.max_position_embeddings
             usual = stored_length(source) or self.positions
         config = read_json_object(Path(source) / "config.json") | masking

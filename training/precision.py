@@ -25,6 +25,7 @@ from layers.fast_path import (
     kernels_wanted,
     product_library,
 )
+from layers.inference import Packing, inference
 
 
 class Precision:
@@ -67,6 +68,14 @@ class OwnBfloat16(Precision):
     def step(self, optimizer):
         optimizer.operands = self._operands
         optimizer.step()
+
+
+class OwnInference(Precision):
+    """Our own inference, of weights that do not change. dtype: of layers.inference. Raises InputError: not here."""
+
+    def __init__(self, dtype):
+        packing = Packing(dtype)
+        super().__init__(lambda: inference(packing))
 
 
 class PaddlePrecision(Precision):
@@ -121,6 +130,26 @@ def choose_precision(level, dtype, device):
         also = "; a CPU has --amp O1 --amp_dtype bfloat16" if device == "cpu" else ""
         raise InputError(f"{asked}: products on {device} come back as {found}{also}")
     return PaddlePrecision(level, dtype)
+
+
+def choose_inference(dtype, level, amp_dtype, device):
+    """The Precision that `--dtype dtype`, or `--amp level --amp_dtype amp_dtype`, asks for where nothing is trained.
+
+    Raises InputError: not possible on this device, or both are given.
+    """
+    if dtype and level:
+        raise InputError(f"--dtype {dtype} and --amp {level} both say in what to compute; give one of them")
+    if device != "cpu":
+        if dtype == "int8":
+            raise InputError(f"--dtype int8: a CPU has it, and {device} is none")
+        return choose_precision("O1" if dtype == "bfloat16" else level, "bfloat16" if dtype else amp_dtype, device)
+    if level:
+        choose_precision(level, amp_dtype, device)  # or raises
+    dtype = dtype or (amp_dtype if level else "float32")
+    try:
+        return OwnInference(dtype)
+    except InputError as error:
+        raise InputError(f"--dtype {error}") from None
 
 
 def settle_products(stored, processes):
