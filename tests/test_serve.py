@@ -1,6 +1,7 @@
 """The server: right answers and status codes, in process; under load, in bad company and in a browser as a process."""
 
 import contextlib
+import gc
 import json
 import os
 import random
@@ -334,6 +335,19 @@ def test_bad_flags(folder, capfd, flags, message):
     assert status == 2
     assert len(lines) == 1, lines
     assert message in lines[0]
+
+
+def test_a_full_collection_of_garbage_is_short_while_the_server_runs(folder, monkeypatch):
+    """What was there before, Paddle and all, is not looked at: that took 0.1 s, in which nobody was answered."""
+    from serving.connections import Server
+
+    left = []
+    monkeypatch.setattr(Server, "run", lambda self, sockets: left.append(len(gc.get_objects())))
+    try:
+        assert serve.main(["--model", str(folder), "--device", "cpu", "--port", "0"]) == 0
+    finally:
+        gc.unfreeze()
+    assert left[0] < 2000 < len(gc.get_objects())
 
 
 # ------------------------------------------------------------------------------------------------------- as a process
