@@ -11,6 +11,7 @@ what arrives while it works forms its next batches.
 import runtime  # noqa: F401  (before Paddle)
 
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -67,6 +68,8 @@ def main(argv=None):
         server = Server(make_app(batcher, args.root_path), batcher)
         family = socket.AF_INET6 if ":" in args.host else socket.AF_INET
         with socket.create_server((args.host, args.port), family=family, backlog=128) as listener:
+            gc.collect()
+            gc.freeze()  # else every full collection looks at all that Paddle holds, and nothing is answered for 0.1 s
             host, port = listener.getsockname()[:2]
             host = f"[{host}]" if ":" in host else host
             words = f"answers with {args.model}, texts cut to {predictor.max_seq_length} tokens; Ctrl-C stops it"

@@ -1,6 +1,7 @@
 """The server: right answers and status codes, in process; under load, in bad company and in a browser as a process."""
 
 import contextlib
+import gc
 import json
 import os
 import random
@@ -336,6 +337,19 @@ def test_bad_flags(folder, capfd, flags, message):
     assert message in lines[0]
 
 
+def test_a_full_collection_of_garbage_is_short_while_the_server_runs(folder, monkeypatch):
+    """What was there before, Paddle and all, is not looked at: that took 0.1 s, in which nobody was answered."""
+    from serving.connections import Server
+
+    left = []
+    monkeypatch.setattr(Server, "run", lambda self, sockets: left.append(len(gc.get_objects())))
+    try:
+        assert serve.main(["--model", str(folder), "--device", "cpu", "--port", "0"]) == 0
+    finally:
+        gc.unfreeze()
+    assert left[0] < 2000 < len(gc.get_objects())
+
+
 # ------------------------------------------------------------------------------------------------------- as a process
 
 
@@ -464,17 +478,27 @@ def test_what_is_being_computed_is_still_answered_when_the_server_stops(folder):
 
 
 @pytest.mark.slow
-def test_a_second_ctrl_c_ends_the_server_at_once(folder):
+def test_a_second_ctrl_c_ends_the_server_at_once(tmp_path):
+    """With a model that takes seconds for what has begun, which a first one waits for."""
+    sizes = dict(hidden_size=256, num_hidden_layers=12, intermediate_size=1024)
+
     def ask_in_vain():
         with contextlib.suppress(OSError):
             ask(address, {"text": ["a good film " * 60] * 1000})
 
-    with served(folder) as (address, process):
+    def batches():
+        with urllib.request.urlopen(f"{address}/metrics", timeout=60) as answer:
+            return int(re.search(rb"^convbert_batches_total (\d+)", answer.read(), re.MULTILINE)[1])
+
+    with served(model_folder(tmp_path / "model", **sizes)) as (address, process):
+        before, ends = batches(), time.monotonic() + 60
         for _ in range(2):
             threading.Thread(target=ask_in_vain).start()
-        time.sleep(0.5)
+        while batches() == before:
+            assert time.monotonic() < ends
+            time.sleep(0.02)
         process.send_signal(signal.SIGINT)
-        time.sleep(0.2)
+        time.sleep(0.5)
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=1) == 130
