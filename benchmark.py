@@ -18,7 +18,7 @@ from comparison.peer_process import PEAK_SIZE, PeerProcess
 from comparison.peers import PEERS, can
 from comparison.served import CONNECTIONS
 from comparison.speed import speed_table, summarise
-from cpu.machine import has_bfloat16
+from cpu.machine import has_bfloat16, has_int8
 from family.configurations import PRESETS
 from files.json_files import write_json
 from flags.command_line import FLAG, ArgumentParser, add_overwrite, at_least, is_picture, require_new, script
@@ -97,7 +97,7 @@ def main(argv=None):
     args = parse_args(argv)
     peers = []
     try:
-        own = ["ours", "ours-bf16"] if has_bfloat16() else ["ours"]
+        own = ["ours", *["ours-bf16"] * has_bfloat16(), *["ours-int8"] * has_int8()]
         own += EXPORTS if args.exports else []
         for name in [*own, *args.peers]:
             if not any(can(name, mode) for mode in args.modes):

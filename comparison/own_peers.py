@@ -32,7 +32,7 @@ class OurPeer(Peer):
         super().__init__(model, batch_size, length)
         self.model = own_classifier(model)
         self.optimizer = adamw(self.model, LEARNING_RATE, WEIGHT_DECAY, 1e-6)
-        self.computing = self.chosen_precision()
+        self.computing, self.packed = self.chosen_precision(), None
 
     def chosen_precision(self):
         from training.precision import Precision
@@ -54,7 +54,10 @@ class OurPeer(Peer):
     def evaluation(self):
         import paddle
 
-        with paddle.no_grad(), self.computing.context():
+        from training.precision import OwnInference
+
+        self.packed = self.packed or OwnInference(self.precision)
+        with paddle.no_grad(), self.packed.context():
             yield
 
     def forward(self, ids):
@@ -71,6 +74,7 @@ class OurPeer(Peer):
             loss().backward()
         self.computing.step(optimizer)
         optimizer.clear_grad()
+        self.packed = None  # of weights that were others
 
     @functools.cached_property
     def pretraining(self):
@@ -125,6 +129,13 @@ class OurBfloat16Peer(OurPeer):
         from training.precision import OwnBfloat16
 
         return OwnBfloat16()
+
+
+class OurInt8Peer(OurPeer):
+    """The same with products of 8-bit integers, for inference."""
+
+    precision = "int8"
+    train = epoch = pretrain = save = matrix_product = None
 
 
 class ProgramPeer(Peer):

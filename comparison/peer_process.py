@@ -104,7 +104,7 @@ def _answer(peer, mode, settings, warm):
     if mode == "glue":
         seconds = _epoch_seconds(peer, settings)
     elif mode == "peak":
-        seconds = _turn(peer.matrix_product(PEAK_SIZE)) if hasattr(peer, "matrix_product") else None
+        seconds = _turn(peer.matrix_product(PEAK_SIZE)) if getattr(peer, "matrix_product", None) else None
     else:
         with peer.evaluation() if mode in ("infer", "latency") else contextlib.nullcontext():
             if mode not in warm:

@@ -16,6 +16,7 @@ from comparison.own_peers import (
     OpenVinoBfloat16Peer,
     OpenVinoPeer,
     OurBfloat16Peer,
+    OurInt8Peer,
     OurPeer,
     PaddleInferencePeer,
 )
@@ -23,6 +24,7 @@ from comparison.own_peers import (
 PEERS = {
     "ours": OurPeer,
     "ours-bf16": OurBfloat16Peer,
+    "ours-int8": OurInt8Peer,
     "ours-paddle": PaddleInferencePeer,
     "ours-onnx": OnnxRuntimePeer,
     "ours-onnx-int8": OnnxRuntimeInt8Peer,

@@ -29,14 +29,17 @@ from layers.inference import Packing, inference
 
 
 class Precision:
-    """float32; `context` opens what an evaluation runs in."""
+    """float32; the base of the others."""
 
-    def __init__(self, context=contextlib.nullcontext):
-        self.context = context
+    dtype = "float32"  # of layers.inference
+
+    def context(self):
+        """Opens what an evaluation runs in; weights must not change meanwhile."""
+        return inference(Packing(self.dtype))
 
     def training(self):
         """Opens what forward and backward of a step run in."""
-        return self.context()
+        return contextlib.nullcontext()
 
     def prepare(self, model, optimizer):
         """To be called once, before the first step."""
@@ -58,8 +61,9 @@ class Precision:
 class OwnBfloat16(Precision):
     """Our own products in bfloat16; between steps nothing but `step` may change the weights."""
 
+    dtype = "bfloat16"
+
     def __init__(self):
-        super().__init__(bfloat16)
         self._operands = bfloat16_operands()  # of the weights, which the optimizer keeps right
 
     def training(self):
@@ -74,17 +78,24 @@ class OwnInference(Precision):
     """Our own inference, of weights that do not change. dtype: of layers.inference. Raises InputError: not here."""
 
     def __init__(self, dtype):
-        packing = Packing(dtype)
-        super().__init__(lambda: inference(packing))
+        self.dtype, self._packing = dtype, Packing(dtype)
+
+    def context(self):
+        return inference(self._packing)
 
 
 class PaddlePrecision(Precision):
     """Paddle's automatic mixed precision; with float16 the loss is scaled, so that small gradients stay above zero."""
 
     def __init__(self, level, dtype):
-        super().__init__(lambda: paddle.amp.auto_cast(level=level, dtype=dtype))
         self._level, self._dtype = level, dtype
         self.scaler = paddle.amp.GradScaler(enable=dtype == "float16", init_loss_scaling=2.0**15)
+
+    def context(self):
+        return paddle.amp.auto_cast(level=self._level, dtype=self._dtype)
+
+    def training(self):
+        return self.context()
 
     def prepare(self, model, optimizer):
         if self._level == "O2":  # weights in `dtype`, their float32 originals in the optimizer
