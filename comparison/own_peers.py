@@ -56,12 +56,12 @@ class OurPeer(Peer):
 
         from training.precision import OwnInference
 
+        self.model.eval()
         self.packed = self.packed or OwnInference(self.precision)
         with paddle.no_grad(), self.packed.context():
             yield
 
     def forward(self, ids):
-        self.model.eval()
         return self.model(ids)
 
     def train(self, inputs=None, labels=None):

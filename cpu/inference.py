@@ -27,13 +27,12 @@ from cpu.onednn import Matrix
 from cpu.operands import array, contiguous, empty
 from cpu.programs import ALIGNMENT, SIZES, TYPES, Program, View, Way, contiguous_strides
 
-TOKENS = 1024  # that go through the layers together
+TOKENS = 4096  # that go through the layers together
 OFFSET = 128  # of operands of integers: what 0 is
-WEIGHTS = {"float32": "float32", "bfloat16": "bfloat16", "int8": "int8"}  # form → type of packed weights
-OPERANDS = {"float32": "float32", "bfloat16": "bfloat16", "int8": "uint8"}  # … of what they meet
+OPERANDS = {"float32": "float32", "bfloat16": "bfloat16", "int8": "uint8"}  # form → type of what weights meet
 INNER = {"float32": "float32", "bfloat16": "bfloat16", "int8": "bfloat16"}  # … of the feed-forward's inner product
 ACTIVATIONS = "gelu", "relu"
-FORMS = tuple(WEIGHTS)
+FORMS = tuple(OPERANDS)
 
 
 class Encoder:
@@ -51,8 +50,8 @@ class Encoder:
         compiler.load(f"inference-{form}")
         products.sgemm()
         first = layers[0]
-        library = products.choice() if form == "float32" else "onednn"
-        packings = [_Packing(form) for _ in layers]
+        library = _library(form)
+        packings = [_Packing(form, library) for _ in layers]
         for layer, packing in zip(layers, packings, strict=True):
             _pack(layer, packing)
         self._memories = [packing.write() for packing in packings]
@@ -148,21 +147,31 @@ class _Recorder:
 
     def product(self, name, operand, type="float32"):
         """The operand times a packed weight, of whose parts, if there are several, each takes some columns."""
-        parts = [self.packed[f"{name}{i}"] for i in range(len(self.packed)) if f"{name}{i}" in self.packed]
-        out = self.program.new(self.rows, sum(part.shape[1] for part in parts), type=type)
+        groups = self._groups(name)
+        out = self.program.new(self.rows, sum(parts[0].shape[1] for parts in groups), type=type)
         first = column = 0
-        for i, part in enumerate(parts):
-            rows = operand.rows.columns(first, first + part.shape[0])
-            target = out.columns(column, column + part.shape[1])
-            if self.form == "float32":
-                self.program.multiply(rows, part, target)
-            elif self.form == "bfloat16":
-                self.program.multiply_packed(rows, part, target)
-            else:
-                others = self.packed[f"{name}{i} offset"], self.packed[f"{name}{i} scales"]
-                self.program.multiply_packed(rows, part, target, *others)
-            first, column = first + part.shape[0], column + part.shape[1]
+        for i, parts in enumerate(groups):
+            target = out.columns(column, column + parts[0].shape[1])
+            for part in parts:
+                rows = operand.rows.columns(first, first + part.shape[0])
+                if self.program.way.library == "paddle":
+                    self.program.multiply(rows, part, target)
+                elif self.form == "int8":
+                    others = self.packed[f"{name}{i} offset"], self.packed[f"{name}{i} scales"]
+                    self.program.multiply_packed(rows, part, target, *others)
+                else:
+                    self.program.multiply_packed(rows, part, target, add=part is not parts[0])
+                first += part.shape[0]
+            column += parts[0].shape[1]
         return out
+
+    def _groups(self, name):
+        """The pieces of a packed weight: for each group, one or several that take some of the columns they meet."""
+        groups = {}
+        for key, view in self.packed.items():
+            if isinstance(key, _Piece) and key.name == name:
+                groups.setdefault(key.group, []).append(view)
+        return list(groups.values())
 
     def new_scales(self):
         """For the rows of a new operand."""
@@ -229,7 +238,22 @@ class _Recorder:
         )
 
 
+def _library(form):
+    """What multiplies: oneDNN, which alone can pack weights; float32 by Paddle's library where that is forced."""
+    if form == "float32" and (products.forced() == "paddle" or products.obstacle()):
+        return "paddle"
+    return "onednn"
+
+
 # ----------------------------------------------------------------------------------------------------------- packing
+
+
+class _Piece(NamedTuple):
+    """The name of a part of a weight."""
+
+    name: str
+    group: int
+    part: int = 0
 
 
 class _Packing:
@@ -239,8 +263,8 @@ class _Packing:
         views: name → View of a memory that is not known yet.
     """
 
-    def __init__(self, form):
-        self.form, self.views, self._writers, self._size = form, {}, [], 0
+    def __init__(self, form, library):
+        self.form, self.library, self.views, self._writers, self._size = form, library, {}, [], 0
 
     def _add(self, name, type, shape, size, write):
         start = self._size // SIZES[type]
@@ -255,22 +279,24 @@ class _Packing:
 
     def weight(self, name, *matrices):
         """Weights [K, N] of one product, side by side; or one [G, K, N], of G products."""
-        parts = matrices[0] if matrices[0].ndim == 3 else [np.concatenate(matrices, axis=1)]
-        for i, part in enumerate(parts):
-            if self.form == "float32":
-                self.numbers(f"{name}{i}", part)
+        groups = matrices[0] if matrices[0].ndim == 3 else [np.concatenate(matrices, axis=1)]
+        for i, weight in enumerate(groups):
+            if self.library == "paddle":
+                self.numbers(_Piece(name, i), weight)
+            elif self.form == "float32":
+                for part, first in enumerate(range(0, len(weight), products.LONGEST_SUM)):
+                    self._pack(_Piece(name, i, part), weight[first : first + products.LONGEST_SUM], "float32")
             elif self.form == "bfloat16":
-                self._pack(f"{name}{i}", _narrow(part))
+                self._pack(_Piece(name, i), _narrow(weight), "bfloat16")
             else:
-                scales = np.abs(part).max(axis=0) / np.float32(127)
+                scales = np.abs(weight).max(axis=0) / np.float32(127)
                 scales = np.where(scales == 0, np.float32(1), scales).astype(np.float32)
-                whole = np.rint(part / scales).astype(np.int8)
-                self._pack(f"{name}{i}", whole)
+                whole = np.rint(weight / scales).astype(np.int8)
+                self._pack(_Piece(name, i), whole, "int8")
                 self.numbers(f"{name}{i} offset", -OFFSET * scales * whole.sum(axis=0, dtype=np.int32))
                 self.numbers(f"{name}{i} scales", scales)
 
-    def _pack(self, name, values):
-        type = WEIGHTS[self.form]
+    def _pack(self, name, values, type):
         values = np.ascontiguousarray(values)
         matrix = Matrix(values.ctypes.data, TYPES[type], values.shape, contiguous_strides(values.shape)).plain
         size = onednn.load().packed_size(TYPES[type], values.shape)

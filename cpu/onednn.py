@@ -188,13 +188,13 @@ class OneDNN:
         return *addresses, primitive.handle.value, self._stream.value, ctypes.addressof(operands.arguments)
 
     def packed_size(self, type, shape):
-        """Bytes of a weight [K, N] of BFLOAT16 or INT8 in the layout that its products are fastest with."""
+        """Bytes of a weight [K, N] in the layout that its products are fastest with."""
         size = self._library.dnnl_memory_desc_get_size
         size.restype = c_size_t
         return size(self._layout(type, shape))
 
     def pack(self, matrix, address):
-        """Writes a Matrix [K, N], row by row, of BFLOAT16 or INT8 to an address in that layout."""
+        """Writes a Matrix [K, N], row by row, to an address in that layout."""
         with lock, contextlib.ExitStack() as passing:
             ends = first, last = self._descriptions(passing, [matrix, matrix._replace(strides=None)])
             places = zip(ends, (matrix.address, address), strict=True)

@@ -49,8 +49,8 @@ def choose(name):
     _chosen, reason = name, None
     if forced() not in (None, name):
         _chosen, reason = forced(), "CONVBERT_PRODUCTS forces that"
-    elif name == "onednn" and (obstacle := _obstacle()):
-        _chosen, reason = "paddle", obstacle
+    elif name == "onednn" and (why := obstacle()):
+        _chosen, reason = "paddle", why
     if reason:
         logger.warning("products by %s, until now by %s, which rounds differently (%s)", _chosen, name, reason)
     return _chosen
@@ -61,12 +61,12 @@ def forced():
     wish = os.environ.get("CONVBERT_PRODUCTS") or "auto"
     if wish not in (*WAYS, "auto"):
         raise InputError(f"CONVBERT_PRODUCTS={wish}: must be paddle, onednn or auto")
-    if wish == "onednn" and (obstacle := _obstacle()):
-        raise InputError(f"CONVBERT_PRODUCTS=onednn: {obstacle}")
+    if wish == "onednn" and (why := obstacle()):
+        raise InputError(f"CONVBERT_PRODUCTS=onednn: {why}")
     return None if wish == "auto" else wish
 
 
-def _obstacle():
+def obstacle():
     """Why oneDNN can't be used here; None if it can."""
     try:
         onednn.load()
@@ -81,7 +81,7 @@ def _faster():
     The answer should not change from run to run, nor with what else the machine does: the race is on one thread, and
     not won by the one whose two threads happened to run at the same time.
     """
-    if _obstacle():
+    if obstacle():
         return "paddle"
     library = onednn.load()
     a, b, out = paddle.ones([TRIAL_SIZE] * 2), paddle.ones([TRIAL_SIZE] * 2), paddle.empty([TRIAL_SIZE] * 2)

@@ -261,7 +261,7 @@ class Program:
         primitive, operands = library.primitive(*general, add=add), library.operands(*matrices)
         self._product("onednn_product", primitive, operands, (a, b, out))
 
-    def multiply_packed(self, a, b, out, bias=None, scales=None):
+    def multiply_packed(self, a, b, out, bias=None, scales=None, add=False):
         """out = a @ b for a weight b of OneDNN.pack; of integers (a @ b) · scales + bias, as OneDNN.primitive."""
         matrices = [Matrix(0, TYPES[side.type], side.shape, side.strides).plain for side in (a, out)]
         matrices.insert(1, Matrix(0, TYPES[b.type], b.shape, None))
@@ -271,7 +271,7 @@ class Program:
             matrices += Matrix(0, FLOAT32, (1, columns), (columns, 1)), Matrix(0, FLOAT32, (columns,), (1,))
             views += bias, scales
             name = "onednn_scaled_product"
-        self._product(name, library.primitive(*matrices), library.operands(*matrices), views)
+        self._product(name, library.primitive(*matrices, add=add), library.operands(*matrices), views)
 
     def _product(self, name, primitive, operands, views):
         self._alive += primitive, operands

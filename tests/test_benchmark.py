@@ -177,7 +177,7 @@ def test_what_peers_can_do():
         mode: {name for name in PEERS if can(name, mode)} for mode in ("infer", "train", "glue", "latency", "serve")
     }
     assert able["infer"] == able["latency"] == set(PEERS)
-    only_infer = ("ours-paddle", "ours-onnx", "openvino", "hf-zentorch")
+    only_infer = ("ours-int8", "ours-paddle", "ours-onnx", "openvino", "hf-zentorch")
     assert able["train"] == {name for name in PEERS if not name.startswith(only_infer)}
     assert able["glue"] == {"ours", "ours-bf16", "hf", "hf-bf16"}
     assert able["serve"] == {"ours"}
