@@ -1,8 +1,7 @@
 """An encoder for inference: its weights packed once, in one piece of memory a layer, and one program a layer.
 
-Nothing is kept for a backward. Texts go through all layers some at a time, so that what lies between two products stays
-in the caches. Products are of float32, bfloat16, or 8-bit integers: weights with a scale for each column, what they
-meet with one for each row.
+Nothing is kept for a backward. Texts go through all layers some at a time, so that memory has a bound. Products are of
+float32, bfloat16, or 8-bit integers: weights with a scale for each column, what they meet with one for each row.
 
 Dimension letters: B batch, L length, N = B·L, H heads of one kind, D head size, W = H·D, K convolution kernel, E hidden
 size, I inner size, G groups.
@@ -83,10 +82,11 @@ class Encoder:
             mask_at = mask.data_ptr() + (4 * first * math.prod(mask.shape[1:]) if several else 0)
             real_at = () if real is None else (real.data_ptr() + 4 * first * length,)
             source = x.data_ptr() + first * row
-            operand = np.empty(rows * hidden * SIZES[OPERANDS[self._form]] + ALIGNMENT, np.uint8)
-            scales = np.ones(rows, np.float32)
-            given = () if self._form == "float32" else (operand.ctypes.data, scales.ctypes.data)
-            if given:
+            given = ()
+            if self._form != "float32":  # whose rows are their own operands
+                operand = np.empty(rows * hidden * SIZES[OPERANDS[self._form]], np.uint8)
+                scales = np.ones(rows, np.float32)
+                given = operand.ctypes.data, scales.ctypes.data
                 self._entrance(rows, hidden).run_at(source, *given, 0)
             for index, memory in enumerate(self._memories):
                 out = states[index if every else 0].data_ptr() + first * row
