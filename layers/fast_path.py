@@ -100,6 +100,11 @@ def bfloat16_obstacle():
     """Why `bfloat16` can't be opened here; None if it can."""
     if not has_bfloat16():
         return "this processor has no instructions for it (avx512_bf16 or amx_bf16)"
+    return short_products_obstacle()
+
+
+def short_products_obstacle():
+    """Why, whatever the processor has, products can't be of other numbers than float32; None if they can."""
     if not kernels_wanted():
         return "CONVBERT_KERNELS=paddle has none"
     if compiled() is None:

@@ -12,10 +12,9 @@ from typing import NamedTuple
 
 import paddle
 
-from cpu import onednn
 from cpu.machine import has_int8
 from files.errors import InputError
-from layers.fast_path import bfloat16, bfloat16_obstacle, compiled, kernels_wanted, on_fast_path
+from layers.fast_path import bfloat16, bfloat16_obstacle, compiled, on_fast_path, short_products_obstacle
 
 DTYPES = "float32", "bfloat16", "int8"
 
@@ -92,12 +91,4 @@ def obstacle(dtype):
         return bfloat16_obstacle()
     if not has_int8():
         return "this processor has no instructions for it (avx512_vnni, avx_vnni or amx_int8)"
-    if not kernels_wanted():
-        return "CONVBERT_KERNELS=paddle has none"
-    if compiled() is None:
-        return "it needs the compiled loops"
-    try:
-        onednn.load()
-    except OSError as error:
-        return str(error)
-    return None
+    return short_products_obstacle()

@@ -177,6 +177,7 @@ FILES = [  # flags, files that are other than they should be (None: absent), wha
     (f"{GLUE} --output_dir train.csv/out", {}, r"Not a directory: .*train\.csv/out"),
     (f"{GLUE} --device tpu", {}, r"--device tpu: this Paddle sees cpu"),
     (f"{GLUE} --amp O2", {}, r"--amp O2 --amp_dtype bfloat16: products on cpu come back as float32; a CPU has"),
+    (f"{GLUE} --no-do_train --dtype int8 --amp O1", {}, r"--dtype int8 and --amp O1 both say in what to compute"),
     (f"{GLUE} --resume", {"out/last/config.json": "{"}, r"out/last/"),
 ]  # fmt: skip
 
@@ -196,6 +197,7 @@ USAGE = [
     (f"{GLUE} --seed -1", "--seed must be at least 0, not -1"),
     (f"{GLUE} --lr_scheduler_type square", "invalid choice: 'square'"),
     (f"{GLUE} --amp O3", "invalid choice: 'O3'"),
+    (f"{GLUE} --dtype int8", "--dtype is for --no-do_train"),
     (
         f"{GLUE} --model_type bert --mask_conv_padding",
         "--mask_conv_padding is for convolutions; --model_type bert has",

@@ -14,6 +14,7 @@ from conftest import ROOT
 
 import predict
 from family.architectures import MODEL_TYPES, config_class, model_class
+from layers import inference
 from modeling import ConvBertForSequenceClassification
 from serving.predictor import Predictor
 
@@ -72,6 +73,24 @@ def test_every_text_is_answered_in_order(tmp_path, capsys, model_type):
     for together, single in zip(lines, alone, strict=True):
         for label, chance in together["probabilities"].items():
             assert single["probabilities"][label] == pytest.approx(chance, abs=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+def test_shorter_numbers(tmp_path, capsys, model_type, dtype):
+    if reason := inference.obstacle(dtype):
+        pytest.skip(reason)
+    folder, found = made(tmp_path, model_type, num_labels=3), {}
+    for name in ("float32", dtype):
+        lines = answers(capsys, "--model", folder, "--dtype", name, *TEXTS).splitlines()
+        found[name] = np.array([[*json.loads(line)["probabilities"].values()] for line in lines])
+    assert 0 < np.abs(found[dtype] - found["float32"]).max() < 0.02
+
+
+def test_shorter_numbers_that_can_t_be(folder, one_line, monkeypatch):
+    monkeypatch.setenv("CONVBERT_KERNELS", "paddle")
+    for dtype in ("bfloat16", "int8"):
+        one_line(predict.main(["--model", str(folder), "--dtype", dtype, "a"]), f"--dtype {dtype} on a CPU: ")
 
 
 def test_csv_holds_the_same(folder, capsys, tmp_path):
