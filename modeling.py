@@ -177,7 +177,7 @@ class MixedAttention(nn.Layer):
         return untouched(*self.children(), kinds=(Linear, SeparableConv))
 
     def for_inference(self, norm):
-        """The first of a inference.Layer: its kind, the weights, heads of one kind."""
+        """The first of an inference.Layer: its kind, the weights, heads of one kind."""
         return True, self.weights(norm), self.config.heads_of_each_kind
 
     def kernels(self, x, query, real=None):
@@ -246,7 +246,8 @@ class ConvBertLayer(nn.Layer):
 
     def is_untouched(self):
         """Whether the weights of both halves are all that counts."""
-        return self.self_attn.is_untouched() and untouched(self.linear1, self.linear2)
+        ours = hasattr(self.self_attn, "for_inference")
+        return ours and self.self_attn.is_untouched() and untouched(self.linear1, self.linear2)
 
     def for_inference(self):
         """What cpu.inference computes with, a Layer."""
@@ -276,10 +277,10 @@ class ConvBertEncoder(nn.Layer):
         self.layers = nn.LayerList([ConvBertLayer(config, attention_class) for _ in range(config.num_hidden_layers)])
 
     def for_inference(self):
-        """A inference.Layer for each layer; None where hooks or other modules mean that they must be called."""
+        """An inference.Layer for each layer; None where hooks or other modules mean that they must be called."""
         if any(part._forward_pre_hooks or part._forward_post_hooks for part in self.sublayers(include_self=True)):
             return None
-        if not all(layer.is_untouched() for layer in self.layers):
+        if not all(type(layer) is ConvBertLayer and layer.is_untouched() for layer in self.layers):
             return None
         return [layer.for_inference() for layer in self.layers]
 

@@ -35,6 +35,8 @@ def make_predictor(args, engine="auto", independent=False):
     from training.device import choose_device
     from training.precision import choose_inference
 
+    if args.dtype and programs.program_note(shipped(args.model)):
+        raise InputError(f"--dtype {args.dtype}: {args.model} holds a program, which computes as it was exported")
     device = choose_device(args.device)
     precision = choose_inference(args.dtype, args.amp, args.amp_dtype, device)
     return Predictor(

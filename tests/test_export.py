@@ -120,6 +120,8 @@ def test_predict_takes_programs(folder, exported, capsys, one_line):
     ):
         capsys.readouterr()
         one_line(predict.main(["--model", str(model), "a", "--engine", engine, "--device", "cpu"]), words)
+    program = str(exported["onnx", False])
+    one_line(predict.main(["--model", program, "a", "--dtype", "int8", "--device", "cpu"]), "holds a program")
 
 
 @needs("paddle2onnx", "onnxruntime")

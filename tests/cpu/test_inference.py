@@ -217,6 +217,18 @@ def test_a_hook_is_called_and_integers_refuse_it():
                 model(ids, attention_mask=mask)
 
 
+def test_another_module_in_the_place_of_attention_is_called():
+    class Nothing(paddle.nn.Layer):
+        def forward(self, x, mask, real, norm, return_attentions=False):
+            return x * 0, None
+
+    model, (ids, mask) = made("convbert"), texts(2, 5)
+    with paddle.no_grad(), inference.inference(Packing("float32")):
+        model.encoder.layers[2].self_attn = Nothing()
+        found = model(ids, attention_mask=mask).numpy()
+        np.testing.assert_array_equal(found, np.broadcast_to(found[0, 0], found.shape))  # the biases' alone
+
+
 def test_what_is_impossible_here(monkeypatch):
     monkeypatch.setattr("runtime.processor", lambda: {"flags": "avx2 avx512f"})
     with pytest.raises(InputError, match="avx512_vnni"):
