@@ -31,7 +31,6 @@ OFFSET = 128  # of operands of integers: what 0 is
 OPERANDS = {"float32": "float32", "bfloat16": "bfloat16", "int8": "uint8"}  # form → type of what weights meet
 INNER = {"float32": "float32", "bfloat16": "bfloat16", "int8": "bfloat16"}  # … of the feed-forward's inner product
 ACTIVATIONS = "gelu", "relu"
-FORMS = tuple(OPERANDS)
 
 
 class Encoder:
@@ -39,7 +38,7 @@ class Encoder:
 
     Args:
         layers: of layers.inference.Layer, all with weights of the same shapes.
-        form: of FORMS.
+        form: of OPERANDS.
 
     Raises:
         OSError: oneDNN, or a matrix library, is missing.
@@ -116,15 +115,14 @@ class Encoder:
             operand = _Operand(*program.given_as((OPERANDS[self._form], (rows, hidden)), ("float32", (rows,))))
         recorder = _Recorder(program, packed, self._form, texts, length, heads, ones)
         joined = (recorder.mixed if mixed else recorder.attended)(x, operand, mask, real)
-        middle, between = program.new(rows, hidden), _Operand(operand.rows, operand.scales)
+        middle = program.new(rows, hidden)
+        between, last = operand, operand  # in its place, as it is not needed any more
         if self._form == "float32":
-            between = _Operand(middle, ones)
+            between, last = _Operand(middle, ones), _Operand(out, ones)
         recorder.end("out", joined, x, "norm1", epsilon, middle, between)
         inner = recorder.product("inner", between, INNER[self._form])
-        active = inner if inner.type == OPERANDS[self._form] else program.new(*inner.shape, type="uint8")
-        active = _Operand(active, recorder.new_scales())
+        active = recorder.operand_of(inner)
         program.loop(activation, inner, between.scales, packed["inner_bias"], *active)
-        last = _Operand(out, ones) if self._form == "float32" else operand
         recorder.end("outer", active, middle, "norm2", epsilon, out, last)
         program.finish()
         return program
@@ -173,15 +171,12 @@ class _Recorder:
                 groups.setdefault(key.group, []).append(view)
         return list(groups.values())
 
-    def new_scales(self):
-        """For the rows of a new operand."""
-        return self.program.new(self.rows) if self.form == "int8" else self.ones
-
     def operand_of(self, rows):
         """An operand for these rows, to be written: the same memory where they are their own."""
         if rows.type == OPERANDS[self.form]:
             return _Operand(rows, self.ones)
-        return _Operand(self.program.new(*rows.shape, type=OPERANDS[self.form]), self.new_scales())
+        scales = self.program.new(self.rows) if self.form == "int8" else self.ones
+        return _Operand(self.program.new(*rows.shape, type=OPERANDS[self.form]), scales)
 
     def attended(self, x, operand, mask, real):
         """Self-attention alone: an operand [N, W]."""
