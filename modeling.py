@@ -31,7 +31,7 @@ from files.errors import InputError
 from files.json_files import read_json_object
 from layers import functions, inference
 from layers.configuration import ConvBertConfig
-from layers.dense import GroupedLinear, Linear, truncated_normal, untouched
+from layers.dense import GroupedLinear, Linear, side_by_side, truncated_normal, untouched
 from layers.fast_path import compiled, on_fast_path
 from layers.functions import (
     ACTIVATIONS,
@@ -120,6 +120,17 @@ def dynamic_conv(values, kernels):
     Returns:
         [B, L, H, D].
     """
+    (heads, size), taps = values.shape[2:], kernels.shape[-1]
+    if not paddle.in_dynamic_mode():
+        return dynamic_conv_by_taps(values, kernels)
+    values = values.flatten(2).transpose([0, 2, 1]).unsqueeze(-1)  # [B, H·D, L, 1]: a picture one column wide
+    windows = F.unfold(values, [taps, 1], paddings=[taps // 2, 0])  # [B, H·D·K, L]
+    windows = windows.reshape([0, heads, size, taps, -1]).transpose([0, 4, 1, 2, 3])  # [B, L, H, D, K]
+    return paddle.matmul(windows, kernels.unsqueeze(-1)).squeeze(-1)
+
+
+def dynamic_conv_by_taps(values, kernels):
+    """The same for programs: ONNX Runtime runs it in half the time, for training it is several times slower."""
     taps = kernels.shape[-1]
     nothing = [paddle.zeros_like(values[:, :1])] * (taps // 2)
     values = paddle.concat([*nothing, values, *nothing], axis=1)  # [B, L + K - 1, H, D]
@@ -130,7 +141,7 @@ def dynamic_conv(values, kernels):
     return mixed
 
 
-def attention(query, key, value, mask, dropout, training):
+def attention(query, key, value, mask, dropout, training, with_probabilities=False):
     """Scaled dot-product attention.
 
     Args:
@@ -138,13 +149,17 @@ def attention(query, key, value, mask, dropout, training):
         mask: added to the scores; broadcasts to [B, H, L, L].
 
     Returns:
-        context [B, L, H, D] and the probabilities before dropout [B, H, L, L].
+        context [B, L, H, D] and, with `with_probabilities`, the probabilities before dropout [B, H, L, L], else None.
     """
+    if paddle.in_dynamic_mode() and mask.stop_gradient and not with_probabilities:
+        batch, length = query.shape[:2]  # Paddle's kernels for GPUs and XPUs want the mask so:
+        mask = mask.astype(query.dtype).expand([batch, -1, length, length])  # [B, 1 or H, L, L]
+        return F.scaled_dot_product_attention(query, key, value, mask, dropout, training=training), None
     query, key, value = (x.transpose([0, 2, 1, 3]) for x in (query, key, value))  # [B, H, L, D]
     scores = paddle.matmul(query, key, transpose_y=True) * query.shape[-1] ** -0.5 + mask
     probabilities = F.softmax(scores, axis=-1)
     context = paddle.matmul(F.dropout(probabilities, dropout, training=training), value)
-    return context.transpose([0, 2, 1, 3]), probabilities  # [B, L, H, D]
+    return context.transpose([0, 2, 1, 3]), probabilities if with_probabilities else None  # [B, L, H, D]
 
 
 class MixedAttention(nn.Layer):
@@ -210,18 +225,19 @@ class MixedAttention(nn.Layer):
             return fast(x, mask, real, weights, heads, config.layer_norm_eps, *rates, self.training), None
 
         by_head = [0, 0, heads, config.head_size]  # a reshape to [B, L, H, D]
-        query, conv_value = self.q_proj(x), self.conv_out_layer(x)  # [B, L, H·D] each, like key and value
-        key, value = self.k_proj(x), self.v_proj(x)
+        projections = self.q_proj, self.k_proj, self.v_proj, self.conv_out_layer
+        query, key, value, conv_value = side_by_side(x, *projections)  # [B, L, H·D] each
         conv_value = conv_value if real is None else conv_value * real
         convolved = dynamic_conv(conv_value.reshape(by_head), self.kernels(x, query, real))  # [B, L, H, D]
         attended, probabilities = attention(
-            query.reshape(by_head), key.reshape(by_head), value.reshape(by_head), mask, rates[0], self.training
-        )
+            query.reshape(by_head), key.reshape(by_head), value.reshape(by_head), mask, rates[0], self.training,
+            return_attentions,
+        )  # fmt: skip
         mixed = paddle.concat([attended, convolved], axis=2).flatten(2)  # [B, L, 2·H·D]
         x = functions.dropout_add_norm(
             self.out_proj(mixed), x, norm.weight, norm.bias, config.layer_norm_eps, rates[1], self.training
         )
-        return x, probabilities if return_attentions else None
+        return x, probabilities
 
 
 # ------------------------------------------------------------------------------------------------------- layer, encoder

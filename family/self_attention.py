@@ -6,7 +6,7 @@ Dimension letters: B batch, L length, H heads, D head size, E hidden size (= H·
 from paddle import nn
 
 from layers import functions
-from layers.dense import Linear, untouched
+from layers.dense import Linear, side_by_side, untouched
 from layers.fast_path import compiled, on_fast_path
 from modeling import attention
 
@@ -46,10 +46,10 @@ class SelfAttention(nn.Layer):
             return fast(x, mask, weights, heads, config.layer_norm_eps, *rates, self.training), None
 
         by_head = [0, 0, heads, config.head_size]  # a reshape to [B, L, H, D]
-        query, key, value = (part(x).reshape(by_head) for part in self._parts()[:3])
-        attended, probabilities = attention(query, key, value, mask, rates[0], self.training)
+        query, key, value = (part.reshape(by_head) for part in side_by_side(x, *self._parts()[:3]))
+        attended, probabilities = attention(query, key, value, mask, rates[0], self.training, return_attentions)
         x = functions.dropout_add_norm(
             self.out_proj(attended.flatten(2)), x, norm.weight, norm.bias, config.layer_norm_eps, rates[1],
             self.training,
         )  # fmt: skip
-        return x, probabilities if return_attentions else None
+        return x, probabilities

@@ -131,8 +131,8 @@ def language_model(hidden, words, bias, labels, draws):
     logits = paddle.matmul(hidden, words, transpose_y=True) + bias
     loss = _mean_word_loss(logits, labels)
     with paddle.no_grad():
-        reached = F.softmax(logits.astype("float32"), axis=-1).cumsum(-1) <= draws.unsqueeze(-1)
-        drawn = reached.astype("int64").sum(-1).clip(max=words.shape[0] - 1)
+        reached = F.softmax(logits.astype("float32"), axis=-1).cumsum(-1)  # [N, V]
+        drawn = paddle.searchsorted(reached, draws.unsqueeze(-1), right=True).squeeze(-1).clip(max=words.shape[0] - 1)
     return loss, logits.argmax(-1), drawn
 
 

@@ -6,7 +6,7 @@ import pytest
 from exact import check_gradients, close, random, softmax
 from given_weights import layer_of, mixed_attention, weight_shapes
 
-from modeling import attention, depthwise_conv, dynamic_conv
+from modeling import attention, depthwise_conv, dynamic_conv, dynamic_conv_by_taps
 
 
 def weights():
@@ -35,7 +35,8 @@ def test_depthwise_conv(length, taps):
 
 @pytest.mark.parametrize("length", [1, 3, 10])
 @pytest.mark.parametrize("taps", [1, 5, 9])
-def test_dynamic_conv(length, taps):
+@pytest.mark.parametrize("form", [dynamic_conv, dynamic_conv_by_taps])
+def test_dynamic_conv(form, length, taps):
     values, kernels = random(2, length, 3, 4), softmax(random(2, length, 3, taps, seed=1))
     expected = np.zeros_like(values)
     for token in range(length):
@@ -43,7 +44,7 @@ def test_dynamic_conv(length, taps):
             neighbour = token + tap - taps // 2
             if 0 <= neighbour < length:
                 expected[:, token] += values[:, neighbour] * kernels[:, token, :, tap : tap + 1]
-    close(dynamic_conv(paddle.to_tensor(values), paddle.to_tensor(kernels)), expected)
+    close(form(paddle.to_tensor(values), paddle.to_tensor(kernels)), expected)
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -59,13 +60,17 @@ def test_kernels(masked):
     close(layer.kernels(*tensors), expected)
 
 
-def test_attention():
+@pytest.mark.parametrize("with_probabilities", [False, True])
+def test_attention(with_probabilities):
     query, key, value = (random(2, 6, 3, 4, seed=seed) for seed in range(3))
     mask = np.where(random(2, 1, 1, 6, seed=3) > 0.5, -1e4, 0.0)
     tensors = map(paddle.to_tensor, (query, key, value, mask))
-    context, probabilities = attention(*tensors, dropout=0.0, training=True)
+    context, probabilities = attention(*tensors, 0.0, True, with_probabilities)
     expected = softmax(np.einsum("bqhd,bkhd->bhqk", query, key) / 2 + mask)
-    close(probabilities, expected)
+    if with_probabilities:
+        close(probabilities, expected)
+    else:
+        assert probabilities is None
     close(context, np.einsum("bhqk,bkhd->bqhd", expected, value))
 
 
