@@ -46,8 +46,9 @@ def attend(
         for n in range(b * length, (b + 1) * length):
             for part in range(3):
                 column = part * width + h * size
-                for d in range(column, column + size):
-                    projections[n, d] += bias[d]
+                values, biases = projections[n, column : column + size], bias[column : column + size]
+                for d in range(size):
+                    values[d] += biases[d]
         query = projections.ctypes.data + 4 * (b * length * columns + h * size)
         for first in range(0, length, rows):
             count = min(rows, length - first)
@@ -80,8 +81,9 @@ def attend(
                 query + 8 * width, columns, 0.0, context.ctypes.data, size,
             )  # fmt: skip
             for r in range(count):
+                source, target = context[r], out[b * length + first + r, h * size : (h + 1) * size]
                 for d in range(size):
-                    out[b * length + first + r, h * size + d] = written(out, context[r, d])
+                    target[d] = written(target, source[d])
 
 
 @kernel(
@@ -144,10 +146,10 @@ def attend_backward(
             )  # fmt: skip
         for part in range(3):
             column = part * width + h * size
-            for d in range(size):
-                d_bias[b, column + d] = np.float32(0.0)
+            sums_of = d_bias[b, column : column + size]
+            sums_of[:] = np.float32(0.0)
             for position in range(length):
+                source, target = d_three[part, position], d_projections[b * length + position, column : column + size]
                 for d in range(size):
-                    gradient_of = d_three[part, position, d]
-                    d_projections[b * length + position, column + d] = written(d_projections, gradient_of)
-                    d_bias[b, column + d] += gradient_of
+                    target[d] = written(target, source[d])
+                    sums_of[d] += source[d]

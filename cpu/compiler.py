@@ -112,7 +112,7 @@ def _kinds(signature):
     return sigutils.normalize_signature(f"void({', '.join(signature)})")[0]
 
 
-inline = njit(fastmath=FAST_MATH, error_model="numpy")
+inline = njit(fastmath=FAST_MATH, error_model="numpy", forceinline=True)
 
 
 def read(element):

@@ -127,9 +127,10 @@ def attend_whole(multiply, projections, product_scales, bias, mask, scale, lengt
         scores = np.empty((rows, length), np.float32)
         for n in range(b * length, (b + 1) * length):
             for part in range(3):
-                first = part * width + h * size
-                for d in range(first, first + size):
-                    projections[n, d] = projections[n, d] * product_scales[n] + bias[d]
+                column = part * width + h * size
+                values, biases = projections[n, column : column + size], bias[column : column + size]
+                for d in range(size):
+                    values[d] = values[d] * product_scales[n] + biases[d]
         query = projections.ctypes.data + 4 * (b * length * columns + h * size)
         for first in range(0, length, rows):
             count = min(rows, length - first)
@@ -184,8 +185,9 @@ def span_and_values(projections, product_scales, bias, span, span_scales, span_b
     for n in prange(projections.shape[0]):
         for e in range(width):
             span[n, e] = projections[n, e] * (span[n, e] * span_scales[n] + span_bias[e])
-        for e in range(3 * width, 4 * width):
-            projections[n, e] = (projections[n, e] * product_scales[n] + bias[e]) * real[n]
+        values, biases = projections[n, 3 * width :], bias[3 * width :]
+        for e in range(width):
+            values[e] = (values[e] * product_scales[n] + biases[e]) * real[n]
 
 
 @versions(lambda name: (F2, F2, F2, F4, F4, OPERANDS[name], F1))
@@ -201,8 +203,9 @@ def join_halves(context, kernels, kernel_bias, projections, joined, operand, sca
         for h in range(heads):
             weights = kernels[n, h * taps : (h + 1) * taps]
             softmax_row(weights, kernel_bias[h])
-            for d in range(joined.shape[3]):
-                joined[b, position, h, d] = context[n, h * joined.shape[3] + d]
+            attended = context[n, h * joined.shape[3] : (h + 1) * joined.shape[3]]
+            for d in range(attended.size):
+                joined[b, position, h, d] = attended[d]
             for k in range(0, taps, 3):
                 first = position + k - taps // 2
                 in1, in2, in3, p1, p2, p3 = three_neighbours(first, 1, k, position, length, taps)

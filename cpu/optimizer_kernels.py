@@ -4,7 +4,7 @@ import numpy as np
 from numba import carray, prange, types
 from numba.extending import intrinsic
 
-from cpu.compiler import BLOCK, I1, kernel, written
+from cpu.compiler import BLOCK, F1, I1, kernel, written
 
 
 def _pointer(kind):
@@ -26,6 +26,19 @@ def _bfloats_at(typing_context, address):
     return _pointer(types.uint16)
 
 
+@kernel(I1, I1, I1, I1, F1)
+def sums_of_squares(addresses, sizes, owners, starts, sums):
+    """sums [blocks]: of each block's squares. addresses, sizes: of the arrays; owners, starts: as for `adamw`."""
+    for block in prange(owners.size):
+        p = owners[block]
+        stop = min(starts[block] + BLOCK, sizes[p])
+        values = carray(_floats_at(addresses[p] + 4 * starts[block]), (stop - starts[block],))
+        total = np.float32(0.0)
+        for i in range(values.size):
+            total += values[i] * values[i]
+        sums[block] = total
+
+
 @kernel("int64[:,::1]", I1, "float64[:,::1]", "int64[:,::1]", I1, I1, "float64", "float64", "float64")
 def adamw(addresses, sizes, rates, places, owners, starts, beta1, beta2, epsilon):
     """One AdamW step for all parameters in one pass (Loshchilov & Hutter, arXiv 1711.05101, algorithm 2).
@@ -34,7 +47,8 @@ def adamw(addresses, sizes, rates, places, owners, starts, beta1, beta2, epsilon
         addresses: [parameters, 6]; of the weights, their gradients, first and second moments, and of one float each
             for beta1**step and beta2**step.
         sizes: [parameters].
-        rates: [parameters, 2]; learning rate, and the share of a weight that decay takes.
+        rates: [parameters, 3]; learning rate, the share of a weight that decay takes, and what its gradient is
+            multiplied by.
         places: [parameters, 3]; where the weights are also written as bfloat16: address, or 0, columns of the weight,
             and columns of what it is a part of.
         owners, starts: [blocks]; the work in pieces of BLOCK elements: a parameter, and its first element.
@@ -45,18 +59,19 @@ def adamw(addresses, sizes, rates, places, owners, starts, beta1, beta2, epsilon
         p = owners[block]
         start = starts[block]
         stop = min(start + BLOCK, sizes[p])
-        weights = carray(_floats_at(addresses[p, 0]), (sizes[p],))
-        gradients = carray(_floats_at(addresses[p, 1]), (sizes[p],))
-        moments = carray(_floats_at(addresses[p, 2]), (sizes[p],))
-        squares = carray(_floats_at(addresses[p, 3]), (sizes[p],))
+        weights = carray(_floats_at(addresses[p, 0] + 4 * start), (stop - start,))
+        gradients = carray(_floats_at(addresses[p, 1] + 4 * start), (stop - start,))
+        moments = carray(_floats_at(addresses[p, 2] + 4 * start), (stop - start,))
+        squares = carray(_floats_at(addresses[p, 3] + 4 * start), (stop - start,))
         power1 = carray(_floats_at(addresses[p, 4]), (1,))[0]
         power2 = carray(_floats_at(addresses[p, 5]), (1,))[0]
         step_size = np.float32(rates[p, 0] / (1.0 - power1))
         factor = np.float32(1.0 / np.sqrt(1.0 - power2))
-        decay, smallest = np.float32(rates[p, 1]), np.float32(epsilon)
-        for i in range(start, stop):
-            moment = old1 * moments[i] + new1 * gradients[i]
-            square = old2 * squares[i] + new2 * gradients[i] * gradients[i]
+        decay, share, smallest = np.float32(rates[p, 1]), np.float32(rates[p, 2]), np.float32(epsilon)
+        for i in range(stop - start):
+            gradient = gradients[i] * share
+            moment = old1 * moments[i] + new1 * gradient
+            square = old2 * squares[i] + new2 * gradient * gradient
             moments[i] = moment
             squares[i] = square
             weights[i] -= weights[i] * decay + step_size * moment / (np.sqrt(square) * factor + smallest)
@@ -65,7 +80,7 @@ def adamw(addresses, sizes, rates, places, owners, starts, beta1, beta2, epsilon
             operand = carray(_bfloats_at(places[p, 0]), (sizes[p] // columns * wide,))
             for row in range(start // columns, (stop - 1) // columns + 1):
                 first, last, shift = max(start, row * columns), min(stop, (row + 1) * columns), row * (wide - columns)
-                source, target = weights[first:last], operand[first + shift : last + shift]
+                source, target = weights[first - start : last - start], operand[first + shift : last + shift]
                 for i in range(source.size):
                     target[i] = written(target, source[i])
     for p in range(sizes.size):

@@ -20,11 +20,10 @@ def run(functions, firsts, words, places, bases, offsets, addresses):
 @kernel("float32[:,::1]", "int64", "float32[::1]")
 def sum_parts(sums, first, out):
     """out = the sum over the rows of sums [P, …], of as many columns as it has, from `first` on."""
-    for e in range(out.size):
-        out[e] = sums[0, first + e]
-    for part in range(1, sums.shape[0]):
+    for part in range(sums.shape[0]):
+        row = sums[part, first : first + out.size]
         for e in range(out.size):
-            out[e] += sums[part, first + e]
+            out[e] = row[e] if part == 0 else out[e] + row[e]
 
 
 @kernel("float32[::1]", "float32[::1]")

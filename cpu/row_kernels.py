@@ -124,25 +124,29 @@ def add(x, y):
 @kernel(F1, "uint16[::1]")
 def narrow(x, out):
     """out = x in bfloat16."""
-    for start in prange((x.size + BLOCK - 1) // BLOCK):
-        for i in range(start * BLOCK, min((start + 1) * BLOCK, x.size)):
-            out[i] = written(out, x[i])
+    for block in prange((x.size + BLOCK - 1) // BLOCK):
+        first, last = block * BLOCK, min((block + 1) * BLOCK, x.size)
+        source, target = x[first:last], out[first:last]  # an index from 0 on becomes vector instructions
+        for i in range(source.size):
+            target[i] = written(target, source[i])
 
 
 @kernel(F2, "int64", B2)
 def narrow_columns(x, first, out):
     """Some columns of out [N, …], from `first` on, = x [N, E] in bfloat16."""
     for n in prange(x.shape[0]):
-        for e in range(x.shape[1]):
-            out[n, first + e] = written(out, x[n, e])
+        source, target = x[n], out[n, first : first + x.shape[1]]
+        for e in range(source.size):
+            target[e] = written(target, source[e])
 
 
 @kernel(F2, "int64", F2)
 def take_columns(x, first, out):
     """out [N, E] = columns of x [N, …] from `first` on."""
     for n in prange(out.shape[0]):
-        for e in range(out.shape[1]):
-            out[n, e] = x[n, first + e]
+        source, target = x[n, first : first + out.shape[1]], out[n]
+        for e in range(target.size):
+            target[e] = source[e]
 
 
 # ------------------------------------------------------------------------------------------------ dropout and LayerNorm

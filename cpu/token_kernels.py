@@ -196,8 +196,9 @@ def span_product(projections, bias, span, span_bias, real, product):
             s = span[n, e] + span_bias[e]
             span[n, e] = s
             product[n, e] = written(product, (projections[n, e] + bias[e]) * s)
-        for e in range(3 * width, 4 * width):
-            projections[n, e] = (projections[n, e] + bias[e]) * real[n]
+        values, biases = projections[n, 3 * width :], bias[3 * width :]
+        for e in range(width):
+            values[e] = (values[e] + biases[e]) * real[n]
 
 
 @kernel(F2, F2, F2, F2, F2, F2, F3, bfloat16=(F2, F2, F2, F2, B2, B2, F3))
@@ -220,12 +221,12 @@ def span_product_backward(projections, span, d_product, d_projections, d_span, o
                 d_span[n, e] = written(d_span, ds)
                 total[0, e] += dq
                 total[2, e] += ds
-            for e in range(width, 3 * width):
-                out[n, e] = written(out, d_projections[n, e])
+            source, target = d_projections[n, width:], out[n, width:]
+            for e in range(3 * width):
+                target[e] = written(target, source[e])
+            values = d_projections[n, 3 * width :]
             for e in range(width):
-                dv = d_projections[n, 3 * width + e]
-                out[n, 3 * width + e] = written(out, dv)
-                total[1, e] += dv
+                total[1, e] += values[e]
 
 
 # ---------------------------------------------------------------------------------------------------------------- heads
@@ -241,19 +242,17 @@ def split_three(projections, bias, scale, query, key, value):
     for n in prange(projections.shape[0] * length):
         b, position = n // length, n % length
         for h in range(heads):
-            first = h * width
-            row, result = projections[b, position, h], query[b, h, position]
+            row, result, biases = projections[b, position, h], query[b, h, position], bias[h * width :]
             for d in range(width):
-                row[d] += bias[first + d]
+                row[d] += biases[d]
                 result[d] = written(result, row[d] * scale)
-            first += heads * width
-            row, result = projections[b, position, heads + h], key[b, h, position]
+            row, result, biases = projections[b, position, heads + h], key[b, h, position], bias[(heads + h) * width :]
             for d in range(width):
-                result[d] = written(result, row[d] + bias[first + d])
-            first += heads * width
+                result[d] = written(result, row[d] + biases[d])
             row, result = projections[b, position, 2 * heads + h], value[b, h, position]
+            biases = bias[(2 * heads + h) * width :]
             for d in range(width):
-                result[d] = written(result, row[d] + bias[first + d])
+                result[d] = written(result, row[d] + biases[d])
 
 
 @kernel(F4, F4, F4, "float32", F4, F2, bfloat16=(F4, F4, F4, "float32", B4, F2))
@@ -267,22 +266,21 @@ def join_three(d_query, d_key, d_value, scale, d_projections, sums):
         for n in range(start, stop):
             b, position = n // length, n % length
             for h in range(heads):
-                first = h * width
-                gradient, row = d_query[b, h, position], d_projections[b, position, h]
+                gradient, row, added = d_query[b, h, position], d_projections[b, position, h], total[h * width :]
                 for d in range(width):
                     dq = gradient[d] * scale
                     row[d] = written(row, dq)
-                    total[first + d] += dq
-                first += heads * width
+                    added[d] += dq
                 gradient, row = d_key[b, h, position], d_projections[b, position, heads + h]
+                added = total[(heads + h) * width :]
                 for d in range(width):
                     row[d] = written(row, gradient[d])
-                    total[first + d] += gradient[d]
-                first += heads * width
+                    added[d] += gradient[d]
                 gradient, row = d_value[b, h, position], d_projections[b, position, 2 * heads + h]
+                added = total[(2 * heads + h) * width :]
                 for d in range(width):
                     row[d] = written(row, gradient[d])
-                    total[first + d] += gradient[d]
+                    added[d] += gradient[d]
 
 
 @kernel(F4, F4, bfloat16=(F4, B4))
@@ -320,6 +318,6 @@ def scatter_add(ids, rows, ignored, table):
         first, last = block * width, min((block + 1) * width, rows.shape[1])
         for n in range(ids.size):
             if ids[n] != ignored:
-                target, row = table[ids[n]], rows[n]
-                for e in range(first, last):
+                target, row = table[ids[n], first:last], rows[n, first:last]
+                for e in range(row.size):
                     target[e] += row[e]

@@ -30,9 +30,11 @@ def word_losses(logits, bias, labels, draws, scale, d_logits, d_bias, losses, be
             highest, top = np.int32(-(2**31) + 1), 0
             for block in range(blocks):
                 found = np.int32(-(2**31) + 1)
-                for v in range(block * WORDS, min((block + 1) * WORDS, vocabulary)):
-                    row[v] += bias[v]
-                    bits = np.float32(row[v]).view(np.int32)
+                words = slice(block * WORDS, min((block + 1) * WORDS, vocabulary))
+                logits_of, bias_of = row[words], bias[words]
+                for v in range(logits_of.size):
+                    logits_of[v] += bias_of[v]
+                    bits = np.float32(logits_of[v]).view(np.int32)
                     found = max(found, ordered(bits))
                 if found > highest:
                     highest, top = found, block
@@ -45,9 +47,10 @@ def word_losses(logits, bias, labels, draws, scale, d_logits, d_bias, losses, be
             of_label, total = row[labels[n]], np.float32(0.0)
             for block in range(blocks):
                 part_sum = np.float32(0.0)
-                for v in range(block * WORDS, min((block + 1) * WORDS, vocabulary)):
-                    power = exp(row[v] - shift)
-                    row[v] = power
+                powers = row[block * WORDS : min((block + 1) * WORDS, vocabulary)]
+                for v in range(powers.size):
+                    power = exp(powers[v] - shift)
+                    powers[v] = power
                     part_sum += power
                 sums[block] = part_sum
                 total += part_sum

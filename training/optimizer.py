@@ -14,6 +14,25 @@ def layer_depth(name, num_layers):
     return 0 if "embeddings" in name else num_layers + 1
 
 
+class ClipByGlobalNorm(paddle.nn.ClipGradByGlobalNorm):
+    """Paddle's clipping; on a CPU it only says by how much, and AdamW's pass over the gradients does it.
+
+    Attributes:
+        factor: what gradients are still to be multiplied by.
+    """
+
+    factor = 1.0
+
+    def _dygraph_clip(self, params_grads):
+        weights, gradients = zip(*params_grads, strict=True) if params_grads else ((), ())
+        plain = all(getattr(weight, "need_clip", True) and not weight.regularizer for weight in weights)
+        if not (gradients and plain and on_fast_path(*gradients)):
+            self.factor = 1.0
+            return super()._dygraph_clip(params_grads)
+        self.factor = compiled().optimizer.clip_factor(gradients, self.clip_norm)
+        return params_grads
+
+
 class AdamW(paddle.optimizer.AdamW):
     """Paddle's AdamW, on a CPU as one compiled pass over all parameters; the same arguments and the same state.
 
@@ -35,6 +54,7 @@ class AdamW(paddle.optimizer.AdamW):
                 weight.optimize_attr["learning_rate"] = lr_ratio(weight)
 
     def step(self):
+        self._known = self._states if on_fast_path() else {}  # weights that need no further look
         self._due = {}  # (beta1, beta2, epsilon), which parameter groups may have of their own → what adamw_step takes
         self._others = []  # weights of which Paddle sees to all
         super().step()
@@ -58,8 +78,10 @@ class AdamW(paddle.optimizer.AdamW):
         if isinstance(param_and_grad, dict):
             param_and_grad = self._update_param_group(param_and_grad)
         weight, gradient = param_and_grad
-        if self._amsgrad or self._lazy_mode or not on_fast_path(weight, gradient):
-            super()._append_optimize_op(block, param_and_grad)
+        factor = getattr(self._grad_clip, "factor", 1.0)
+        known = weight.name in self._known or on_fast_path(weight, gradient)
+        if self._amsgrad or self._lazy_mode or not known:
+            super()._append_optimize_op(block, (weight, gradient if factor == 1.0 else gradient * factor))
             self._others.append(weight)
             return
         rate = self.get_lr() * weight.optimize_attr["learning_rate"]
@@ -69,7 +91,7 @@ class AdamW(paddle.optimizer.AdamW):
             names = self._moment1_acc_str, self._moment2_acc_str, self._beta1_pow_acc_str, self._beta2_pow_acc_str
             self._states[weight.name] = [self._get_accumulator_master(name, weight) for name in names]
         due = self._due.setdefault((self._beta1, self._beta2, self._epsilon), [])
-        due.append((weight, gradient, *self._states[weight.name], rate, decay))
+        due.append((weight, gradient, *self._states[weight.name], rate, decay, factor))
 
 
 def adamw(
@@ -96,7 +118,7 @@ def adamw(
         parameters=model.parameters(),
         weight_decay=weight_decay,
         apply_decay_param_fun=decayed.__contains__,
-        grad_clip=paddle.nn.ClipGradByGlobalNorm(max_grad_norm) if max_grad_norm else None,
+        grad_clip=ClipByGlobalNorm(max_grad_norm) if max_grad_norm else None,
         lr_ratio=ratios and (lambda p: ratios[p.name]),
         bias_correction=not tf_compat,
         **constants,

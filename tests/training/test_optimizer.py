@@ -5,7 +5,7 @@ import paddle
 import pytest
 
 from modeling import ConvBertConfig, ConvBertForSequenceClassification
-from training.optimizer import AdamW, adamw, layer_depth
+from training.optimizer import AdamW, ClipByGlobalNorm, adamw, layer_depth
 from training.schedule import learning_rates
 
 
@@ -143,13 +143,15 @@ def adamw_run(kind, steps=100, resume_at=None, **settings):
 
 
 @pytest.mark.parametrize("decay_first_only", [False, True])
-def test_adamw_is_paddle_s(monkeypatch, decay_first_only):
+@pytest.mark.parametrize("longest", [None, 1.0])
+def test_adamw_is_paddle_s(monkeypatch, decay_first_only, longest):
     settings = (
         {"apply_decay_param_fun": lambda name: int(re.findall(r"\d+", name)[0]) % 2 == 0} if decay_first_only else {}
     )
-    results = [adamw_run(kind, **settings) for kind in (AdamW, paddle.optimizer.AdamW)]
+    kinds = (AdamW, ClipByGlobalNorm), (paddle.optimizer.AdamW, paddle.nn.ClipGradByGlobalNorm)
+    results = [adamw_run(kind, grad_clip=longest and clip(longest), **settings) for kind, clip in kinds]
     monkeypatch.setenv("CONVBERT_KERNELS", "paddle")
-    results.append(adamw_run(AdamW, **settings))
+    results.append(adamw_run(AdamW, grad_clip=longest and ClipByGlobalNorm(longest), **settings))
     for weights, state in results[1:]:
         for ours, theirs in zip(results[0][0], weights, strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
@@ -185,3 +187,36 @@ def test_adamw_passes_bad_numbers_on():
     weight.grad = paddle.to_tensor([1.0, float("nan"), float("inf"), 0.0])
     AdamW(0.1, parameters=[weight]).step()
     assert np.isfinite(weight.numpy()).tolist() == [True, False, False, True]
+
+
+def clipped(gradients, longest, kind=AdamW, **settings):
+    """First moments after one step: a tenth of what the gradients were cut to."""
+    weights = [paddle.create_parameter(gradient.shape, "float32") for gradient in gradients]
+    for weight, gradient in zip(weights, gradients, strict=True):
+        weight.grad = paddle.to_tensor(gradient)
+    optimizer = kind(0.1, parameters=weights, grad_clip=ClipByGlobalNorm(longest), **settings)
+    optimizer.step()
+    return [optimizer._get_accumulator_master(optimizer._moment1_acc_str, weight).numpy() for weight in weights]
+
+
+def test_short_gradients_are_left_as_they_are():
+    gradients = [np.array([0.3, -0.4], "float32"), np.full([3, 2], 0.1, "float32")]
+    for found, gradient in zip(clipped(gradients, 1.0), gradients, strict=True):
+        np.testing.assert_array_equal(found, (np.float32(1) - np.float32(0.9)) * gradient)
+
+
+def test_the_length_of_gradients_of_any_size():
+    """More than a block of the loop, and parameters that the loop leaves to Paddle."""
+    random = np.random.default_rng(0)
+    gradients = [random.normal(size=shape).astype("float32") for shape in ([70_000], [5, 3], [1])]
+    length = np.sqrt(sum((gradient.astype("float64") ** 2).sum() for gradient in gradients))
+    for settings in ({}, {"amsgrad": True}):
+        for found, gradient in zip(clipped(gradients, 2.0, **settings), gradients, strict=True):
+            np.testing.assert_allclose(found, 0.1 * gradient * 2.0 / length, rtol=2e-6)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_the_length_of_bad_numbers(bad):
+    found = clipped([np.array([1.0, bad], "float32"), np.array([1.0], "float32")], 1.0)
+    assert not np.isfinite(found[0][1])
+    assert np.isnan(found[1][0]) if bad != bad else found[1][0] == 0.0  # as in Paddle: 1 / inf

@@ -136,7 +136,7 @@ class OnMasterWeights(AdamW):
         master = self._master_weights[weight.name]
         names = self._moment1_acc_str, self._moment2_acc_str, self._beta1_pow_acc_str, self._beta2_pow_acc_str
         moments = (self._get_accumulator_master(name, weight) for name in names)
-        due = [(master, gradient.astype("float32"), *moments, 0.01, 0.001)]
+        due = [(master, gradient.astype("float32"), *moments, 0.01, 0.001, 1.0)]
         compiled().optimizer.adamw_step(due, self._beta1, self._beta2, self._epsilon, {})
         weight.set_value(master.astype(weight.dtype))
 
