@@ -4,10 +4,9 @@ Nothing is kept for a backward. Texts go through all layers some at a time, so t
 float32, bfloat16, or 8-bit integers: weights with a scale for each column, what they meet with one for each row.
 
 Dimension letters: B batch, L length, N = B·L, H heads of one kind, D head size, W = H·D, K convolution kernel, E hidden
-size, I inner size, G groups.
+size, I inner size.
 """
 
-import ctypes
 import functools
 import math
 from typing import NamedTuple
@@ -17,17 +16,14 @@ import numpy as np
 from cpu import (
     compiler,
     inference_kernels,  # noqa: F401  (registers loops)
-    onednn,
     products,
     steps,
 )
-from cpu.loops import loops
-from cpu.onednn import Matrix
-from cpu.operands import array, contiguous, empty
-from cpu.programs import ALIGNMENT, SIZES, TYPES, Program, View, Way, contiguous_strides
+from cpu.operands import contiguous, empty
+from cpu.packing import Piece, packed
+from cpu.programs import SIZES, Program, View, Way
 
 TOKENS = 4096  # that go through the layers together
-OFFSET = 128  # of operands of integers: what 0 is
 OPERANDS = {"float32": "float32", "bfloat16": "bfloat16", "int8": "uint8"}  # form → type of what weights meet
 INNER = {"float32": "float32", "bfloat16": "bfloat16", "int8": "bfloat16"}  # … of the feed-forward's inner product
 ACTIVATIONS = "gelu", "relu"
@@ -49,11 +45,9 @@ class Encoder:
         products.sgemm()
         first = layers[0]
         library = _library(form)
-        packings = [_Packing(form, library) for _ in layers]
-        for layer, packing in zip(layers, packings, strict=True):
-            _pack(layer, packing)
-        self._memories = [packing.write() for packing in packings]
-        self._views = tuple(packings[0].views.items())
+        memories = [packed(layer, form, library) for layer in layers]
+        self._memories = [memory.write() for memory in memories]
+        self._views = tuple(memories[0].views.items())
         sizes = tuple(tuple(each.shape) for each in (*first.attention, *first.feed_forward))
         self._plan = Way(form, library), first.mixed, first.heads, first.activation, float(first.epsilon), sizes
         self._program = functools.lru_cache(steps.KEPT)(self._record)
@@ -105,7 +99,7 @@ class Encoder:
         way, mixed, heads, activation, epsilon, sizes = self._plan
         rows, hidden = texts * length, sizes[-1][0]
         program = Program(way, rows, version=f"inference-{self._form}")
-        packed = program.given_packed(dict(self._views))
+        weights = program.given_packed(dict(self._views))
         x, out, mask = program.given((rows, hidden), (rows, hidden), mask_shape)
         (real,) = program.given((rows,)) if has_real else (None,)
         ones = program.new(rows)
@@ -113,16 +107,19 @@ class Encoder:
         operand = _Operand(x, ones)
         if self._form != "float32":
             operand = _Operand(*program.given_as((OPERANDS[self._form], (rows, hidden)), ("float32", (rows,))))
-        recorder = _Recorder(program, packed, self._form, texts, length, heads, ones)
+        recorder = _Recorder(program, weights, self._form, texts, length, heads, ones)
         joined = (recorder.mixed if mixed else recorder.attended)(x, operand, mask, real)
         middle = program.new(rows, hidden)
         between, last = operand, operand  # in its place, as it is not needed any more
         if self._form == "float32":
             between, last = _Operand(middle, ones), _Operand(out, ones)
         recorder.end("out", joined, x, "norm1", epsilon, middle, between)
-        inner = recorder.product("inner", between, INNER[self._form])
-        active = recorder.operand_of(inner)
-        program.loop(activation, inner, between.scales, packed["inner_bias"], *active)
+        if activation == "gelu" and way.library == "onednn" and self._form != "int8":  # faster than a pass of its own
+            active = _Operand(recorder.product("inner", between, INNER[self._form], gelu=True), ones)
+        else:
+            inner = recorder.product("inner", between, INNER[self._form])
+            active = recorder.operand_of(inner)
+            program.loop(activation, inner, between.scales, weights["inner_bias"], *active)
         recorder.end("outer", active, middle, "norm2", epsilon, out, last)
         program.finish()
         return program
@@ -143,8 +140,11 @@ class _Recorder:
         self.texts, self.length, self.heads = texts, length, heads
         self.rows = texts * length
 
-    def product(self, name, operand, type="float32"):
-        """The operand times a packed weight, of whose parts, if there are several, each takes some columns."""
+    def product(self, name, operand, type="float32", gelu=False):
+        """The operand times a packed weight, of whose parts, if there are several, each takes some columns.
+
+        gelu: of that and the bias, not for integers.
+        """
         groups = self._groups(name)
         out = self.program.new(self.rows, sum(parts[0].shape[1] for parts in groups), type=type)
         first = column = 0
@@ -158,7 +158,10 @@ class _Recorder:
                     others = self.packed[f"{name}{i} offset"], self.packed[f"{name}{i} scales"]
                     self.program.multiply_packed(rows, part, target, *others)
                 else:
-                    self.program.multiply_packed(rows, part, target, add=part is not parts[0])
+                    last, bias = gelu and part is parts[-1], None
+                    if last:
+                        bias = self.packed[f"{name}_bias"].columns(column, column + target.shape[1])
+                    self.program.multiply_packed(rows, part, target, bias, add=part is not parts[0], gelu=last)
                 first += part.shape[0]
             column += parts[0].shape[1]
         return out
@@ -167,7 +170,7 @@ class _Recorder:
         """The pieces of a packed weight: for each group, one or several that take some of the columns they meet."""
         groups = {}
         for key, view in self.packed.items():
-            if isinstance(key, _Piece) and key.name == name:
+            if isinstance(key, Piece) and key.name == name:
                 groups.setdefault(key.group, []).append(view)
         return list(groups.values())
 
@@ -238,113 +241,3 @@ def _library(form):
     if form == "float32" and (products.forced() == "paddle" or products.obstacle()):
         return "paddle"
     return "onednn"
-
-
-# ----------------------------------------------------------------------------------------------------------- packing
-
-
-class _Piece(NamedTuple):
-    """The name of a part of a weight."""
-
-    name: str
-    group: int
-    part: int = 0
-
-
-class _Packing:
-    """Where a layer's weights are to lie in one memory, and what writes them.
-
-    Attributes:
-        views: name → View of a memory that is not known yet.
-    """
-
-    def __init__(self, form, library):
-        self.form, self.library, self.views, self._writers, self._size = form, library, {}, [], 0
-
-    def _add(self, name, type, shape, size, write):
-        start = self._size // SIZES[type]
-        self.views[name] = View(None, type, start, tuple(shape), contiguous_strides(shape))
-        self._writers.append((self._size, write))
-        self._size += -(-size // ALIGNMENT) * ALIGNMENT
-
-    def numbers(self, name, values):
-        """float32 numbers as they are."""
-        values = np.ascontiguousarray(values, np.float32)
-        self._add(name, "float32", values.shape, values.nbytes, lambda at: _copy(values, at))
-
-    def weight(self, name, *matrices):
-        """Weights [K, N] of one product, side by side; or one [G, K, N], of G products."""
-        groups = matrices[0] if matrices[0].ndim == 3 else [np.concatenate(matrices, axis=1)]
-        for i, weight in enumerate(groups):
-            if self.library == "paddle":
-                self.numbers(_Piece(name, i), weight)
-            elif self.form == "float32":
-                for part, first in enumerate(range(0, len(weight), products.LONGEST_SUM)):
-                    self._pack(_Piece(name, i, part), weight[first : first + products.LONGEST_SUM], "float32")
-            elif self.form == "bfloat16":
-                self._pack(_Piece(name, i), _narrow(weight), "bfloat16")
-            else:
-                scales = np.abs(weight).max(axis=0) / np.float32(127)
-                scales = np.where(scales == 0, np.float32(1), scales).astype(np.float32)
-                whole = np.rint(weight / scales).astype(np.int8)
-                self._pack(_Piece(name, i), whole, "int8")
-                self.numbers(f"{name}{i} offset", -OFFSET * scales * whole.sum(axis=0, dtype=np.int32))
-                self.numbers(f"{name}{i} scales", scales)
-
-    def _pack(self, name, values, type):
-        values = np.ascontiguousarray(values)
-        matrix = Matrix(values.ctypes.data, TYPES[type], values.shape, contiguous_strides(values.shape)).plain
-        size = onednn.load().packed_size(TYPES[type], values.shape)
-
-        def write(address, _alive=values):
-            onednn.load().pack(matrix, address)
-
-        self._add(name, type, values.shape, size, write)
-
-    def write(self):
-        """The memory, an array of bytes that begins at a cache line."""
-        whole = np.zeros(self._size + ALIGNMENT, np.uint8)
-        start = -whole.ctypes.data % ALIGNMENT
-        memory = whole[start : start + self._size]
-        for place, write in self._writers:
-            write(memory.ctypes.data + place)
-        self._writers = None
-        return memory
-
-
-def _copy(values, address):
-    ctypes.memmove(address, values.ctypes.data, values.nbytes)
-
-
-def _narrow(values):
-    """float32 → the bits of bfloat16."""
-    values = np.ascontiguousarray(values, np.float32)
-    narrow = np.empty(values.shape, np.uint16)
-    loops.narrow(values.reshape(-1), narrow.reshape(-1))
-    return narrow
-
-
-def _pack(layer, packing):
-    """Writes down where a layer's weights go."""
-    weights = [np.array(array(contiguous(each))) for each in layer.attention]
-    packing.weight("projecting", *(weights[i] for i in ((0, 2, 4, 6) if layer.mixed else (0, 2, 4))))
-    packing.numbers(
-        "projecting_bias", np.concatenate([weights[i] for i in ((1, 3, 5, 7) if layer.mixed else (1, 3, 5))])
-    )
-    *_, out, out_bias, norm, shift = weights
-    if layer.mixed:
-        depthwise, pointwise, span_bias, kernel, kernel_bias = weights[8:13]
-        packing.numbers("taps", np.concatenate([depthwise[:, 0].T, np.zeros((1, len(depthwise)), np.float32)]))
-        packing.weight("span", pointwise.T)
-        packing.numbers("span_bias", span_bias)
-        packing.numbers("kernel_weight", kernel)
-        packing.numbers("kernel_bias", kernel_bias.reshape(layer.heads, -1))
-    packing.weight("out", out)
-    for name, values in (("out_bias", out_bias), ("norm1_weight", norm), ("norm1_shift", shift)):
-        packing.numbers(name, values)
-    inner, inner_bias, outer, outer_bias, norm, shift = (np.array(array(contiguous(w))) for w in layer.feed_forward)
-    packing.weight("inner", inner)
-    packing.weight("outer", outer)
-    names = "inner_bias", "outer_bias", "norm2_weight", "norm2_shift"
-    for name, values in zip(names, (inner_bias, outer_bias, norm, shift), strict=True):
-        packing.numbers(name, values)

@@ -22,6 +22,7 @@ _ANY_LAYOUT, _WEIGHTS_LAYOUT = 1, 131  # dnnl_format_tag_t, dnnl_query_t
 _Dims = c_int64 * 12  # DNNL_MAX_NDIMS
 ANY = -(2**63)  # DNNL_RUNTIME_DIM_VAL: a length that only an execution tells
 KEPT = 48  # primitives of about 0.2 MB, each 0.3 ms to make
+_GELU = 0x31  # dnnl_alg_kind_t: dnnl_eltwise_gelu_erf, the exact one
 _USUAL_ROWS = 64  # that a layout is asked for with; it is the same for any number
 _DESTROYED_BY = {  # what makes a handle → what takes its memory back
     "memory_desc_create_with_strides": "memory_desc_destroy",
@@ -161,17 +162,17 @@ class OneDNN:
             self._call("primitive_execute", primitive.handle, self._stream, len(matrices), operands.arguments)
             self._call("stream_wait", self._stream)
 
-    def primitive(self, *matrices, add=False):
+    def primitive(self, *matrices, add=False, gelu=False):
         """The Primitive of out = a @ b for matrices of these shapes, of which lengths may be ANY, and strides.
 
-        matrices: a, b, out and, of integers, UINT8 a and INT8 b, what is needed for float32 or bfloat16 `out`:
-        (a @ b) · scales + bias, bias a row [1, N] and scales [N].
+        matrices: a, b, out; with a bias, a row [1, N], out = a @ b + bias; and of integers, UINT8 a and INT8 b, with
+        scales [N] as well float32 or bfloat16 out = (a @ b) · scales + bias. add: to what `out` holds. gelu: of all.
         """
-        key = (*(matrix[1:] for matrix in matrices), add)
+        key = (*(matrix[1:] for matrix in matrices), add, gelu)
         with lock:
             primitive = self._primitives.get(key)
             if primitive is None:
-                primitive = self._primitives[key] = self._matmul_primitive(matrices, add)
+                primitive = self._primitives[key] = self._matmul_primitive(matrices, add, gelu)
             return primitive
 
     def operands(self, *matrices):
@@ -231,22 +232,25 @@ class OneDNN:
             for _, kind, shape, strides in matrices
         ]
 
-    def _matmul_primitive(self, matrices, add):
+    def _matmul_primitive(self, matrices, add, gelu):
         with contextlib.ExitStack() as kept, contextlib.ExitStack() as passing:
             a, b, out, *others = self._descriptions(passing, matrices)
-            attributes = self._attributes(passing, add, bool(others)) if add or others else None
+            scaled = len(others) > 1
+            attributes = self._attributes(passing, add, gelu, scaled) if add or gelu or scaled else None
             bias = others[0] if others else None
             wanted = self._make(passing, "matmul_primitive_desc_create", self._engine, a, b, bias, out, attributes)
             return Primitive(self._make(kept, "primitive_create", wanted), kept.pop_all())
 
-    def _attributes(self, passing, add, scaled):
+    def _attributes(self, passing, add, gelu, scaled):
         attributes = self._make(passing, "primitive_attr_create")
         if scaled:
             self._call("primitive_attr_set_scales_mask", attributes, _WEIGHTS, c_int(2))  # one for each column
+        operations = self._make(passing, "post_ops_create")
         if add:
-            operations = self._make(passing, "post_ops_create")
             self._call("post_ops_append_sum", operations, ctypes.c_float(1), c_int(0), c_int(0))  # of out's own type
-            self._call("primitive_attr_set_post_ops", attributes, operations)
+        if gelu:
+            self._call("post_ops_append_eltwise", operations, _GELU, ctypes.c_float(0), ctypes.c_float(0))
+        self._call("primitive_attr_set_post_ops", attributes, operations)
         return attributes
 
     def _make(self, owner, function, *arguments):

@@ -34,32 +34,20 @@ def library_product(
             )  # fmt: skip
 
 
-@kernel(I1, *[ADDRESS] * 12)
+@kernel(I1, *[ADDRESS] * 6, COUNT, *[ADDRESS] * 10)
 def onednn_product(
-    status, set_handle, execute, wait, primitive, stream, arguments, memory_a, a, memory_b, b, memory_c, c
-):  # fmt: skip
-    """One execution of a primitive; status [1] gets what is not 0."""
-    failed = call_handles(set_handle, memory_a, a)
-    failed |= call_handles(set_handle, memory_b, b)
-    failed |= call_handles(set_handle, memory_c, c)
-    failed |= call_execute(execute, primitive, stream, 3, arguments)
-    failed |= call_wait(wait, stream)
-    if failed:
-        status[0] = failed
-
-
-@kernel(I1, *[ADDRESS] * 16)
-def onednn_scaled_product(
-    status, set_handle, execute, wait, primitive, stream, arguments, memory_a, a, memory_b, b, memory_c, c,
+    status, set_handle, execute, wait, primitive, stream, arguments, count, memory_a, a, memory_b, b, memory_c, c,
     memory_bias, bias, memory_scales, scales,
 ):  # fmt: skip
-    """The same of a primitive that has a bias and scales of its columns."""
+    """One execution of a primitive of 3 arguments, 4 with a bias, or 5 with scales; status [1] gets what is not 0."""
     failed = call_handles(set_handle, memory_a, a)
     failed |= call_handles(set_handle, memory_b, b)
     failed |= call_handles(set_handle, memory_c, c)
-    failed |= call_handles(set_handle, memory_bias, bias)
-    failed |= call_handles(set_handle, memory_scales, scales)
-    failed |= call_execute(execute, primitive, stream, 5, arguments)
+    if count > 3:
+        failed |= call_handles(set_handle, memory_bias, bias)
+    if count > 4:
+        failed |= call_handles(set_handle, memory_scales, scales)
+    failed |= call_execute(execute, primitive, stream, count, arguments)
     failed |= call_wait(wait, stream)
     if failed:
         status[0] = failed

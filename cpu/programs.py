@@ -259,25 +259,24 @@ class Program:
             general = [each.for_any(lengths) for each in matrices]
         library = onednn.load()
         primitive, operands = library.primitive(*general, add=add), library.operands(*matrices)
-        self._product("onednn_product", primitive, operands, (a, b, out))
+        self._product(primitive, operands, [a, b, out])
 
-    def multiply_packed(self, a, b, out, bias=None, scales=None, add=False):
-        """out = a @ b for a weight b of OneDNN.pack; of integers (a @ b) · scales + bias, as OneDNN.primitive."""
+    def multiply_packed(self, a, b, out, bias=None, scales=None, **on_top):
+        """out = a @ b for a weight b of OneDNN.pack, and what OneDNN.primitive makes of that."""
         matrices = [Matrix(0, TYPES[side.type], side.shape, side.strides).plain for side in (a, out)]
         matrices.insert(1, Matrix(0, TYPES[b.type], b.shape, None))
-        library, views, name = onednn.load(), [a, b, out], "onednn_product"
-        if scales is not None:
-            columns = b.shape[1]
-            matrices += Matrix(0, FLOAT32, (1, columns), (columns, 1)), Matrix(0, FLOAT32, (columns,), (1,))
-            views += bias, scales
-            name = "onednn_scaled_product"
-        self._product(name, library.primitive(*matrices, add=add), library.operands(*matrices), views)
+        columns, library = b.shape[1], onednn.load()
+        shapes = (bias, (1, columns)), (scales, (columns,))
+        matrices += [Matrix(0, FLOAT32, shape, contiguous_strides(shape)) for view, shape in shapes if view is not None]
+        views = [view for view in (a, b, out, bias, scales) if view is not None]
+        self._product(library.primitive(*matrices, **on_top), library.operands(*matrices), views)
 
-    def _product(self, name, primitive, operands, views):
+    def _product(self, primitive, operands, views):
         self._alive += primitive, operands
-        pairs = zip((memory.value for memory in operands.memories), views, strict=True)
+        pairs = [(memory.value, view) for memory, view in zip(operands.memories, views, strict=True)]
+        pairs += [(0, 0)] * (5 - len(pairs))
         words = onednn.load().words(primitive, operands)
-        self.loop(name, self._status, *words, *(each for pair in pairs for each in pair))
+        self.loop("onednn_product", self._status, *words, len(views), *(each for pair in pairs for each in pair))
 
     # --------------------------------------------------------------------------------------------------------- running
 

@@ -1,6 +1,7 @@
 """Packed encoders against the plain definition, in all three forms, and what only they must get right."""
 
 import threading
+from math import erf
 
 import numpy as np
 import paddle
@@ -196,6 +197,38 @@ def test_a_product_of_integers_is_exact(shape, kind):
     expected = (a.astype(np.int64) @ b.astype(np.int64)) * scales.astype(np.float64) + bias
     found = found.astype("float32").numpy() if kind == "bfloat16" else array(found)
     np.testing.assert_allclose(found, expected, rtol=5e-3 if kind == "bfloat16" else 1e-6, atol=1e-4)
+
+
+@pytest.mark.parametrize("add", [False, True])
+@pytest.mark.parametrize("dtype", [has("float32"), has("bfloat16")])
+@pytest.mark.parametrize("rows", [1, 19])
+def test_bias_and_gelu_on_a_product(rows, dtype, add):
+    """As erf defines it; with numbers that are none, and with what `out` held before."""
+    from cpu import onednn
+    from cpu.onednn import Matrix
+    from cpu.programs import TYPES, Program, View, Way
+
+    inner, columns = 24, 40
+    shapes = (rows, inner), (inner, columns), (columns,), (rows, columns)
+    a, b, bias, before = (paddle.to_tensor(random(*shape, seed=i)) for i, shape in enumerate(shapes))
+    bias[3] = float("nan")
+    a, b, out = (each.astype(dtype) for each in (a, b, before))
+    packed = np.zeros(onednn.load().packed_size(TYPES[dtype], (inner, columns)), np.uint8)
+    onednn.load().pack(Matrix(b.data_ptr(), TYPES[dtype], (inner, columns), (columns, 1)).plain, packed.ctypes.data)
+    expected = (a.astype("float64") @ b.astype("float64")).numpy() + bias.numpy() + add * out.astype("float64").numpy()
+    expected = expected * (1 + np.vectorize(erf)(expected / 2**0.5)) / 2
+
+    program = Program(Way(dtype, "onednn"))
+    weight = program.given_packed({"weight": View(None, dtype, 0, (inner, columns), (columns, 1))})["weight"]
+    operand, offset, result = program.given_as(
+        (dtype, (rows, inner)), ("float32", (columns,)), (dtype, (rows, columns))
+    )
+    program.multiply_packed(operand, weight, result, offset, add=add, gelu=True)
+    program.finish()
+    program.run_at(packed.ctypes.data, *(x.data_ptr() for x in (a, bias, out)), 0)
+    found = out.astype("float32").numpy()
+    assert np.isnan(found[:, 3]).all()
+    np.testing.assert_allclose(found, expected, rtol=8e-3 if dtype == "bfloat16" else 1e-5, atol=2e-5)
 
 
 def test_where_gradients_are_wanted_nothing_is_packed():
