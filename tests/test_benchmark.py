@@ -14,6 +14,7 @@ from cpu.machine import has_bfloat16
 from family.architectures import config_class, model_class
 from family.configurations import preset
 from files.errors import InputError
+from layers import inference
 from layers.configuration import ConvBertConfig
 
 
@@ -230,9 +231,10 @@ def test_a_run(tmp_path):
     flags = ["--modes", *modes, "--sentences", "40", "--no-exports", "--peers", "hf"]
     done = run(*flags, "--json", str(path))
     written = json.loads(path.read_text())
-    assert {(run["peer"], run["mode"]) for run in written["runs"]} == {
-        (peer, mode) for peer in ("ours", *(["ours-bf16"] if has_bfloat16() else []), "hf") for mode in modes
-    }
+    expected = {(peer, mode) for peer in ("ours", *(["ours-bf16"] if has_bfloat16() else []), "hf") for mode in modes}
+    if not inference.obstacle("int8"):
+        expected |= {("ours-int8", "infer"), ("ours-int8", "latency")}
+    assert {(run["peer"], run["mode"]) for run in written["runs"]} == expected
     assert written["peak_gflops"]["float32"] > 0
     for figure in written["runs"]:
         assert 0 < figure["min_s"] <= figure["median_s"]
