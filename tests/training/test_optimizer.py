@@ -189,12 +189,12 @@ def test_adamw_passes_bad_numbers_on():
     assert np.isfinite(weight.numpy()).tolist() == [True, False, False, True]
 
 
-def clipped(gradients, longest, kind=AdamW, **settings):
+def clipped(gradients, longest, **settings):
     """First moments after one step: a tenth of what the gradients were cut to."""
     weights = [paddle.create_parameter(gradient.shape, "float32") for gradient in gradients]
     for weight, gradient in zip(weights, gradients, strict=True):
         weight.grad = paddle.to_tensor(gradient)
-    optimizer = kind(0.1, parameters=weights, grad_clip=ClipByGlobalNorm(longest), **settings)
+    optimizer = AdamW(0.1, parameters=weights, grad_clip=ClipByGlobalNorm(longest), **settings)
     optimizer.step()
     return [optimizer._get_accumulator_master(optimizer._moment1_acc_str, weight).numpy() for weight in weights]
 
