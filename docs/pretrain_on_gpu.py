@@ -7,8 +7,8 @@
     python convert.py --input OUT/discriminator --output pretrained/convbert-tiny --dtype float16
     python convert.py --input OUT/generator --output pretrained/convbert-tiny/generator --dtype float16
 
-`train` needs PyTorch, transformers and numpy alone, so it runs on a machine without Paddle; `--device cpu` tries it out.
-A step has no branch that depends on data, and all text lies on the device, so it is compiled as a whole.
+`train` needs PyTorch, transformers and numpy alone, so it runs on a machine without Paddle (`--device cpu --mode ''`
+tries it out). A step has no branch that depends on data, and all text lies on the device, so it is compiled as a whole.
 """
 
 import argparse
@@ -83,6 +83,7 @@ class Text:
 def build(config, generator_config):
     """The two models and the discriminator's head, all embeddings shared; new ones."""
     from transformers import ConvBertConfig, ConvBertForMaskedLM, ConvBertModel
+    from transformers.models.convbert.modeling_convbert import ConvBertSelfAttention
     from transformers.models.electra.modeling_electra import ElectraDiscriminatorPredictions
 
     config, generator_config = (ConvBertConfig(**c, attn_implementation="eager") for c in (config, generator_config))
@@ -91,9 +92,37 @@ def build(config, generator_config):
     for layer in (head.dense, head.dense_prediction):
         layer.weight.data.normal_(0.0, config.initializer_range)
         layer.bias.data.zero_()
+    ConvBertSelfAttention.forward = attend
     generator.convbert.embeddings = discriminator.embeddings
     generator.generator_lm_head.weight = discriminator.embeddings.word_embeddings.weight
     return generator, discriminator, head
+
+
+def attend(self, hidden, mask=None, **ignored):
+    """What Hugging Face's ConvBertSelfAttention computes, by sums over the K taps: its products of K numbers, and its
+    depthwise convolution, take most of a step on a GPU. hidden [B, L, E] → [B, L, E]."""
+    import torch
+    from torch.nn.functional import linear, pad, scaled_dot_product_attention
+
+    (size, length, _), heads, taps = hidden.shape, self.num_attention_heads, self.conv_kernel_size
+    apart = (size, length, heads, -1)
+    queries, keys, values = self.query(hidden), self.key(hidden), self.value(hidden)
+
+    def shifted(x):
+        x = pad(x, (0, 0, taps // 2, taps // 2))
+        return [x[:, tap : tap + length] for tap in range(taps)]
+
+    convolution = self.key_conv_attn_layer
+    by_tap = convolution.depthwise.weight[:, 0].unbind(1)  # K times [E]
+    span = sum(x * weight for x, weight in zip(shifted(hidden), by_tap, strict=True))
+    span = linear(span, convolution.pointwise.weight[..., 0]) + convolution.bias[:, 0]  # the key that sees its span
+    kernels = torch.softmax(self.conv_kernel_layer(span * queries).view(size, length, heads, taps).float(), -1)
+    kernels = kernels.to(queries.dtype)
+    moved = shifted(self.conv_out_layer(hidden))
+    convolved = sum(x.reshape(apart) * kernels[..., tap, None] for tap, x in enumerate(moved))
+    queries, keys, values = (x.view(apart).transpose(1, 2) for x in (queries, keys, values))
+    context = scaled_dot_product_attention(queries, keys, values, attn_mask=mask.to(queries.dtype)).transpose(1, 2)
+    return torch.cat([context, convolved], 2).reshape(size, length, -1), None
 
 
 def encode(model, ids, types, real):
@@ -207,11 +236,11 @@ def train(args):
         torch.manual_seed(1)
         whole = [text.held_out[n : n + size] for n in range(0, len(text.held_out) - size + 1, size)][:8]
         with torch.no_grad():
-            found = [step(examples) for examples in whole]
+            found = [{name: value.item() for name, value in step(examples).items()} for examples in whole]
         for part in parts:
             part.train()
         torch.manual_seed(args.seed + number)
-        return {name: (sum(f[name] for f in found) / len(found)).item() for name in found[0]}
+        return {name: sum(f[name] for f in found) / len(found) for name in found[0]}
 
     held_out()  # compiles the forward pass
     while steps is None or number < steps:
@@ -229,6 +258,7 @@ def train(args):
             order, epochs = torch.randperm(len(text.train), device=device), epochs + 1
         chosen, order = order[:size], order[size:]
         optimizer.param_groups[0]["lr"].fill_(rate(number, steps or args.planned, args.learning_rate))
+        torch.compiler.cudagraph_mark_step_begin()
         found = step(text.train[chosen])
         found["loss"].backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0, foreach=True)
