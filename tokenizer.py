@@ -114,6 +114,10 @@ class ConvBertTokenizer:
         return_offsets_mapping=False,
         return_special_tokens_mask=False,
         split_special_tokens=None,
+        stride=0,
+        return_overflowing_tokens=False,
+        return_word_ids=False,
+        return_sequence_ids=False,
     ):
         """Encodes one text (a str; with is_split_into_words a list of words) or a list of texts, alone or in pairs.
 
@@ -125,10 +129,15 @@ class ConvBertTokenizer:
             truncation: False, True or "longest_first", "only_first", "only_second".
             max_length: counts special tokens; is for truncation and padding="max_length", and nothing without them.
             return_offsets_mapping: each token's start and end in its text, or in its word when split into words.
+            return_overflowing_tokens: what truncation cuts off follows as further rows, windows of the same text;
+                `overflow_to_sample_mapping` says of which. One text gives a batch then, too.
+            stride: how many tokens of a window the next one begins with.
 
         Returns:
             dict of lists (for a batch, of lists of lists): input_ids, token_type_ids and, if asked for, attention_mask,
-            offset_mapping, special_tokens_mask (1 for [CLS], [SEP], [PAD] put here, 0 for those in the text).
+            offset_mapping, special_tokens_mask (1 for [CLS], [SEP], [PAD] put here, 0 for those in the text), word_ids
+            (the number of a token's word in its text), sequence_ids (0, or 1 in the second text); the last two are None
+            for what was put here. overflow_to_sample_mapping is one list.
 
         Raises:
             InputError: an argument that can't be used, or a text that can't be cut to max_length.
@@ -139,14 +148,17 @@ class ConvBertTokenizer:
             raise InputError(f"truncation={truncation!r}: take True, False, longest_first, only_first or only_second")
         if padding not in (None, "longest", "max_length"):
             raise InputError(f"padding={padding!r}: take True, False, longest or max_length")
+        if stride < 0:
+            raise InputError(f"stride={stride}: take a number of tokens from 0")
         one = not isinstance(text, (list, tuple)) or (
             is_split_into_words and all(isinstance(word, str) for word in text)
         )
         pairs = [text_pair] if one and text_pair is not None else text_pair
         texts = _examples([text] if one else text, pairs, is_split_into_words)
         flat = [part for parts in texts for part in parts]
+        details = return_offsets_mapping or return_overflowing_tokens or return_word_ids
         split = self.split_special_tokens if split_special_tokens is None else split_special_tokens
-        encodings = iter(self._encode(flat, is_split_into_words, return_offsets_mapping, split))
+        encodings = iter(self._encode(flat, is_split_into_words, details, split))
         limit = self.model_max_length if max_length is None else max_length
         examples = []  # of each one: its one or two encodings, and how many tokens of each are kept
         for index, parts in enumerate([next(encodings) for _ in parts] for parts in texts):
@@ -156,7 +168,16 @@ class ConvBertTokenizer:
                 lengths = _shortened(lengths, room, truncation)
                 if lengths is None:
                     raise InputError(f"text {index} can't be cut to {limit} tokens with truncation={truncation!r}")
+            for part, kept in zip(parts, lengths, strict=True) if return_overflowing_tokens else ():
+                if 0 < kept < len(part) and stride >= kept:
+                    raise InputError(f"stride={stride}: text {index} has windows of {kept} tokens; take a smaller one")
+                part.truncate(kept, stride=stride if kept else 0)
             examples.append(list(zip(parts, lengths, strict=True)))
+        samples = range(len(examples))
+        if return_overflowing_tokens:
+            windows = [_windows(example) for example in examples]
+            samples = [index for index, found in enumerate(windows) for _ in found]
+            examples = [window for found in windows for window in found]
 
         once = int(add_special_tokens)
 
@@ -175,11 +196,19 @@ class ConvBertTokenizer:
             columns["offset_mapping"] = rows((0, 0), (0, 0), lambda part: part.offsets)
         if return_special_tokens_mask:
             columns["special_tokens_mask"] = rows(1, 1, lambda part: [0] * len(part))
+        if return_word_ids:
+            columns["word_ids"] = rows(None, None, lambda part: part.word_ids)
+        if return_sequence_ids:
+            kinds = ([(kind, kept) for kind, (_, kept) in enumerate(example)] for example in examples)
+            start = [None] * once
+            columns["sequence_ids"] = [sum(([kind] * kept + start for kind, kept in row), start) for row in kinds]
         if padding:
             width = limit if padding == "max_length" else max(map(len, columns["input_ids"]), default=0)
             for name, column in columns.items():
                 for row in column:
                     row.extend([self._padding(name)] * (width - len(row)))
+        if return_overflowing_tokens:
+            return columns | {"overflow_to_sample_mapping": list(samples)}
         return {name: column[0] for name, column in columns.items()} if one else columns
 
     def encode_ids(self, texts, split_special_tokens=None):
@@ -209,7 +238,8 @@ class ConvBertTokenizer:
         return self.__dict__ | {"_splitting": None}  # which would lose its switch on the way
 
     def _padding(self, name):
-        return {"input_ids": self.pad_token_id, "special_tokens_mask": 1, "offset_mapping": (0, 0)}.get(name, 0)
+        nothing = {"offset_mapping": (0, 0), "word_ids": None, "sequence_ids": None}
+        return {"input_ids": self.pad_token_id, "special_tokens_mask": 1, **nothing}.get(name, 0)
 
     def pad(self, examples, max_length=None):
         """Makes one array of each field.
@@ -219,7 +249,8 @@ class ConvBertTokenizer:
             max_length: the width; None means the longest row's.
 
         Returns:
-            dict: name → int64 [B, L], filled up with the pad id, in special_tokens_mask with 1, elsewhere with 0.
+            dict: name → int64 [B, L], filled up with the pad id, in special_tokens_mask with 1, in word_ids and
+            sequence_ids, where there is none, with -1, elsewhere with 0.
 
         Raises:
             InputError: a row is longer than max_length.
@@ -234,9 +265,10 @@ class ConvBertTokenizer:
                     f"{name}: a row of {longest} is longer than max_length {max_length}; truncate it first"
                 )
             shape = len(column), longest if max_length is None else max_length
-            arrays[name] = np.full(shape, self._padding(name), dtype=np.int64)
+            padding = self._padding(name)
+            arrays[name] = np.full(shape, -1 if padding is None else padding, dtype=np.int64)
             for row, values in zip(arrays[name], column, strict=True):
-                row[: len(values)] = values
+                row[: len(values)] = [-1 if value is None else value for value in values] if padding is None else values
         return arrays
 
     # ------------------------------------------------------------------------------------------------ tokens and text
@@ -337,6 +369,17 @@ def _require_texts(texts, where="", is_split_into_words=False):
         if not all(isinstance(word, str) for word in words) or (is_split_into_words and words is not text):
             wanted = "a list of str" if is_split_into_words else "a str"
             raise InputError(f"{where}every text must be {wanted}, not {_kind(text)}")
+
+
+def _windows(example):
+    """The rows that truncated encodings, (encoding, tokens kept) of one or two texts, make, in Hugging Face's order."""
+    parts = [[part, *part.overflowing] for part, _ in example]
+    if len(parts) == 1:
+        rows = [[part] for part in parts[0]]
+    else:
+        (first, *others), second = parts
+        rows = [[first, second[0]], *([a, b] for a in others for b in second), *([first, b] for b in second[1:])]
+    return [[(part, len(part)) for part in row] for row in rows]
 
 
 def _is_unicode(text):

@@ -224,6 +224,62 @@ def test_pretokenised_input_is_hugging_faces(ours, folder, hugging_face, strings
     assert ours([], is_split_into_words=True)["input_ids"] == [ours.cls_token_id, ours.sep_token_id]
 
 
+WINDOWS = {  # arguments, and whether there are second texts
+    "alone": (dict(truncation=True, max_length=24, stride=7), False),
+    "alone, the strategy for pairs": (dict(truncation="only_first", max_length=9, stride=0, padding=True), False),
+    "answers": (dict(truncation="only_second", max_length=48, stride=11, padding="max_length"), True),
+    "the first": (dict(truncation="only_first", max_length=64, stride=3), True),
+    "both": (dict(truncation="longest_first", max_length=40, stride=5, padding=True), True),
+    "whole": (dict(truncation=False), True),
+    "without [CLS]": (dict(truncation=True, max_length=20, stride=4, add_special_tokens=False), True),
+}
+
+
+@pytest.mark.parametrize("split", [False, True], ids=["texts", "words"])
+@pytest.mark.parametrize("case", WINDOWS)
+def test_windows_words_and_sequences_are_hugging_faces(ours, folder, hugging_face, strings, case, split):
+    theirs = hugging_face.from_pretrained(folder)
+    arguments, paired = WINDOWS[case]
+    compared = 0
+    for start in range(0, len(strings), 240):
+        texts = strings[start : start + 40]
+        pairs = [" ".join(some) for some in zip(texts, texts[::-1], strict=True)] if paired else None
+        if split:
+            texts, pairs = ([text.split() for text in some] if some else None for some in (texts, pairs))
+        settings = dict(is_split_into_words=split, return_overflowing_tokens=True, **EVERYTHING, **arguments)
+        try:
+            other = theirs(texts, pairs, **settings)
+        except BaseException:  # the library panics
+            with pytest.raises(InputError):
+                ours(texts, pairs, **settings)
+            continue
+        mine = ours(texts, pairs, return_word_ids=True, return_sequence_ids=True, **settings)
+        rows = range(len(other["input_ids"]))
+        assert mine["word_ids"] == [other.word_ids(row) for row in rows]
+        assert mine["sequence_ids"] == [other.sequence_ids(row) for row in rows]
+        for name, column in other.items():
+            found = mine[name]
+            assert found == ([[tuple(x) for x in row] for row in column] if name == "offset_mapping" else column), name
+        compared += len(texts)
+    assert compared > 100  # of 1,900; where second texts are long, both refuse
+
+
+def test_windows_hold_every_token_once_without_their_stride(ours, strings):
+    for text in strings[:500]:
+        whole = ours.encode_ids([text])[0]
+        found = ours(text, truncation=True, max_length=12, stride=4, return_overflowing_tokens=True)
+        rows = [row[1:-1] for row in found["input_ids"]]
+        assert rows[0] + [token for row in rows[1:] for token in row[4:]] == whole
+        assert found["overflow_to_sample_mapping"] == [0] * len(rows)
+    padded = ours.pad(ours(["a b", "a"], return_word_ids=True, return_sequence_ids=True))
+    assert padded["word_ids"].tolist() == [[-1, 0, 1, -1], [-1, 0, -1, -1]]
+    assert padded["sequence_ids"].tolist() == [[-1, 0, 0, -1], [-1, 0, -1, -1]]
+    with pytest.raises(InputError, match="stride=4: text 0 has windows of 4 tokens"):
+        ours("a b c d e f g", truncation=True, max_length=6, stride=4, return_overflowing_tokens=True)
+    with pytest.raises(InputError, match="stride=-1"):
+        ours("a", stride=-1)
+
+
 A_PAIR = ["a film", "the plot of it"]
 
 
