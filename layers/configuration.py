@@ -66,6 +66,7 @@ class EncoderConfig:
     num_labels: int = 2  # 1 means regression
     label_names: list | None = None  # index → word; None: LABEL_0, LABEL_1, …
     data_columns: dict | None = None  # of the table it was trained on: {"text": [one or two], "label": …}
+    trained_with: dict | None = None  # what answers or tags were trained with: doc_stride, max_query_length, …
     problem_type: str | None = None  # of the labels, one of PROBLEM_TYPES; None: told by num_labels and their shape
 
     # What follows is the same in all models of an architecture, or is a field of its configuration.
@@ -174,8 +175,9 @@ class EncoderConfig:
         names = content.pop("label_names") or _default_labels(self.num_labels)
         content["id2label"] = {str(index): name for index, name in enumerate(names)}
         content["label2id"] = {name: index for index, name in enumerate(names)}
-        if self.data_columns is None:
-            del content["data_columns"]
+        for field in ("data_columns", "trained_with"):
+            if content[field] is None:
+                del content[field]
         return {"model_type": self.model_type, **content}
 
 

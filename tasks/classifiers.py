@@ -1,6 +1,5 @@
 """A classifier of any architecture and its tokenizer: loaded for a task, and what it says of texts."""
 
-import itertools
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from files.downloads import shipped, zoo_file
 from files.errors import InputError
 from files.json_files import read_json_object
 from layers.configuration import PROBLEM_TYPES, label_names, model_type_of, with_article
+from tasks.token_rows import TokenRows
 
 ENCODED_AT_ONCE = 1024  # texts of which Python lists exist at a time
 
@@ -143,61 +143,30 @@ def require_one_answer(source, trains):
 # ---------------------------------------------------------------------------------------------------------- predicting
 
 
-class EncodedTexts:
-    """Examples, tokenised once: their lengths in tokens, how many were `cut`, and `labels` [N] if they have any.
-
-    The ids of all rows lie one after the other in one array, without padding; a row's token types follow from the
-    length of its first part. So a set takes 2 or 4 bytes a token, and the examples need not be kept.
-    """
+class EncodedTexts(TokenRows):
+    """Examples, tokenised once: how many were `cut`, and `labels` [N] if they have any."""
 
     def __init__(self, tokenizer, examples, max_length):
-        self.tokenizer, self.cut = tokenizer, 0
-        ids, lengths, first_parts = [], [], []
-        for start in range(0, len(examples), ENCODED_AT_ONCE):
-            some = examples[start : start + ENCODED_AT_ONCE]
-            pairs = None if some[0].text_pair is None else [example.text_pair for example in some]
-            columns = tokenizer([example.text for example in some], pairs, truncation=True, max_length=max_length)
-            rows, types = columns["input_ids"], columns["token_type_ids"]
-            full = [example for example, row in zip(some, rows, strict=True) if len(row) == max_length]
-            self.cut += self._longer(full, max_length)
-            lengths.append(np.fromiter(map(len, rows), np.int64, len(rows)))
-            first_parts.append(np.fromiter((row.count(0) for row in types), np.int32, len(rows)))
-            kind = np.uint16 if len(tokenizer) <= 2**16 else np.int32
-            ids.append(np.fromiter(itertools.chain.from_iterable(rows), kind, lengths[-1].sum()))
-        self.lengths = np.concatenate(lengths)
-        self._ids, self._first_parts = np.concatenate(ids), np.concatenate(first_parts)
-        self._starts = np.cumsum(self.lengths) - self.lengths
+        self.cut, self._max_length = 0, max_length
+        super().__init__(tokenizer, self._chunks(examples))
         if (label := examples[0].label) is not None:
             kind = np.float32 if isinstance(label, float) else np.int64
             self.labels = np.fromiter((example.label for example in examples), kind, len(examples))
 
-    def _longer(self, examples, max_length):
-        """How many of them have more tokens."""
+    def _chunks(self, examples):
+        for start in range(0, len(examples), ENCODED_AT_ONCE):
+            some = examples[start : start + ENCODED_AT_ONCE]
+            columns = self._encode(some, self._max_length)
+            rows = zip(some, columns["input_ids"], strict=True)
+            full = [example for example, row in rows if len(row) == self._max_length]
+            self.cut += sum(
+                len(row) > self._max_length for row in self._encode(full, self._max_length + 1)["input_ids"]
+            )
+            yield columns
+
+    def _encode(self, examples, length):
         pairs = None if not examples or examples[0].text_pair is None else [e.text_pair for e in examples]
-        one_more = self.tokenizer([e.text for e in examples], pairs, truncation=True, max_length=max_length + 1)
-        return sum(len(row) > max_length for row in one_more["input_ids"])
-
-    def __len__(self):
-        return len(self.lengths)
-
-    def arrays(self, indices):
-        """The model's inputs for these examples, int64 [B, longest row]."""
-        indices = np.array(indices, np.int64).reshape(-1, 1)
-        lengths = self.lengths[indices]
-        places = np.arange(lengths.max(initial=0))
-        real = places < lengths
-        ids = np.full(real.shape, self.tokenizer.pad_token_id, np.int64)
-        ids[real] = self._ids[(self._starts[indices] + places)[real]]
-        types = real & (places >= self._first_parts[indices])
-        return {
-            "input_ids": ids, "token_type_ids": types.astype(np.int64), "attention_mask": real.astype(np.int64),
-        }  # fmt: skip
-
-    def inputs(self, indices):
-        """The same as tensors."""
-        import paddle
-
-        return {key: paddle.to_tensor(array) for key, array in self.arrays(indices).items()}
+        return self.tokenizer([e.text for e in examples], pairs, truncation=True, max_length=length)
 
 
 def predict_logits(engine, texts, batches, num_labels):

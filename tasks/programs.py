@@ -24,6 +24,13 @@ NOTE = "program.json"  # in a program's folder: engine, precision; max_seq_lengt
 # ------------------------------------------------------------------------------------------------------------- making
 
 
+def one_tensor(logits):
+    """Logits as they are; those of answers' starts and ends, [B, L] each, as [B, L, 2]."""
+    import paddle
+
+    return paddle.stack(logits, -1) if isinstance(logits, tuple) else logits
+
+
 def save_program(model, folder):
     """Writes inference.json and inference.pdiparams, for any batch and length."""
     import paddle
@@ -34,7 +41,8 @@ def save_program(model, folder):
             self.model = model
 
         def forward(self, input_ids, token_type_ids, attention_mask):
-            return self.model(input_ids=input_ids, token_type_ids=token_type_ids, attention_mask=attention_mask)
+            inputs = dict(input_ids=input_ids, token_type_ids=token_type_ids, attention_mask=attention_mask)
+            return one_tensor(self.model(**inputs))
 
     specification = [paddle.static.InputSpec([None, None], "int64", name) for name in INPUTS]
     program = Program()
@@ -159,7 +167,7 @@ class Dynamic:
     def __call__(self, arrays):
         import paddle
 
-        logits = self.model(**{name: paddle.to_tensor(array) for name, array in arrays.items()})
+        logits = one_tensor(self.model(**{name: paddle.to_tensor(array) for name, array in arrays.items()}))
         return logits.astype("float32").numpy()
 
 
