@@ -1,7 +1,7 @@
 """How answers are scored: SQuAD's exact match and F1, by word, and CMRC 2018's, by character.
 
-SQuAD's are those of the official scorers of 1.1 and 2.0 (and so of transformers.data.metrics.squad_metrics), CMRC's follow
-the rules of its scorer (ymcui/cmrc2018), except that words between Chinese characters are split at blanks and symbols.
+SQuAD's are those of the official scorers of 1.1 and 2.0 (and so of transformers.data.metrics.squad_metrics). CMRC's are
+by its scorer's rules (ymcui/cmrc2018), but words between Chinese characters end at blanks and symbols.
 """
 
 import re
@@ -13,7 +13,7 @@ import numpy as np
 
 METRICS = "squad", "cmrc"
 PUNCTUATION = set(string.punctuation)
-SEPARATE = set(
+SYMBOLS = set(  # that CMRC's scorer leaves out
     "-:_*^/\\~`+=，。：？！“”；’《》……·、「」（）－～『』"
 )  # what CMRC's scorer takes for words, or leaves out
 CHINESE = re.compile("[\u4e00-\u9fa5]")
@@ -52,7 +52,7 @@ def pieces(text):
     """A text as CMRC compares it: Chinese characters one by one, other words whole, no symbols."""
     found, word = [], ""
     for character in text.lower().strip():
-        if character in SEPARATE:
+        if character in SYMBOLS:
             continue
         if CHINESE.match(character):
             found += [*_words(word), character]
@@ -67,7 +67,7 @@ def _words(text):
 
 
 def cmrc_exact(answer, text):
-    plain = ["".join(c for c in some.lower().strip() if c not in SEPARATE) for some in (answer, text)]
+    plain = ["".join(c for c in some.lower().strip() if c not in SYMBOLS) for some in (answer, text)]
     return float(plain[0] == plain[1])
 
 
@@ -131,7 +131,7 @@ def scores(questions, texts, metric, margins=None, threshold=0.0):
 def best_threshold(gains, margins, unanswerable):
     """The largest mean score, in percent, that a threshold of the margins gives, and the lowest such threshold.
 
-    gains: [N], what answering a question adds to the sum of scores; refusing all gives the number of `unanswerable` ones.
+    gains: [N], what answering a question adds to the sum of scores; refusing all gives how many are `unanswerable`.
     """
     total = best = float(unanswerable)
     where = 0.0

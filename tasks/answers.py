@@ -20,8 +20,8 @@ class Spans:
     """The best spans of N questions over all their windows.
 
     `places` int [N, n_best_size, 2]: start and end in the context, in characters; `logits` float32 [N, n_best_size, 2]:
-    of start and end; `counts` int [N]: how many of them there are, the best first; `nulls` float32 [N]: the smallest sum
-    of both logits at [CLS] in a window. `loss`: mean over all windows, NaN without answers to learn from.
+    of start and end; `counts` int [N]: how many there are, the best first; `nulls` float32 [N]: the smallest sum of
+    both logits at [CLS] in a window. `loss`: mean over all windows, NaN without answers to learn from.
 
     A question takes 300 bytes here, however long its context is.
     """

@@ -1,4 +1,4 @@
-"""Models with a head for every token, as answers and tags need: loaded from a folder, their head new where it must be."""
+"""Models with a head for every token, as answers and tags need: loaded from a folder, with a new head where needed."""
 
 from pathlib import Path
 

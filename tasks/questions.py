@@ -29,8 +29,8 @@ class Reading:
     """The questions of a file, and what had to be said of it.
 
     Args:
-        path: JSON in SQuAD's layout (1.1 or 2.0), a JSON list, or JSON lines of `id, question, context, answers`; ids may
-            be missing there, and answers be SQuAD's list or one object of lists, `{"text": […], "answer_start": […]}`.
+        path: JSON in SQuAD's layout (1.1 or 2.0), a JSON list, or JSON lines of `id, question, context, answers`; ids
+            may be missing there, and answers be SQuAD's list or an object of lists, `{"text": […], "answer_start": […]}`.
         unanswerable: whether questions without an answer are understood; else they are errors.
         labelled: whether answers are read.
 

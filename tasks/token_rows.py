@@ -1,4 +1,4 @@
-"""Tokenised examples in little memory: ids of all rows behind one another, made into batches when they are asked for."""
+"""Tokenised examples in little memory: ids of all rows behind one another, of which batches are made when needed."""
 
 import itertools
 
