@@ -15,7 +15,7 @@ METRICS = "squad", "cmrc"
 PUNCTUATION = set(string.punctuation)
 SYMBOLS = set(  # that CMRC's scorer leaves out
     "-:_*^/\\~`+=，。：？！“”；’《》……·、「」（）－～『』"
-)  # what CMRC's scorer takes for words, or leaves out
+)
 CHINESE = re.compile("[\u4e00-\u9fa5]")
 
 
@@ -116,14 +116,13 @@ def scores(questions, texts, metric, margins=None, threshold=0.0):
         return {"exact_match": 100 * float(exact.mean()), "f1": 100 * float(f1.mean())}
     margins = np.asarray(margins, np.float64)
     answerable = np.array([bool(question.answers) for question in questions])
-    said = ["" if margin > threshold else text for text, margin in zip(texts, margins, strict=True)]
-    exact, f1 = score_texts(questions, said, metric)
+    given = score_texts(questions, texts, metric)
+    exact, f1 = (np.where(margins > threshold, ~answerable, each) for each in given)
     found = {"exact_match": 100 * float(exact.mean()), "f1": 100 * float(f1.mean())}
     for name, some in (("has_ans_f1", answerable), ("no_ans_f1", ~answerable)):
         if some.any():
             found[name] = 100 * float(f1[some].mean())
-    _, given = score_texts(questions, texts, metric)
-    gains = np.where(answerable, given, [-float(bool(text)) for text in texts])
+    gains = np.where(answerable, given[1], [-float(bool(text)) for text in texts])
     best, where = best_threshold(gains, margins, int((~answerable).sum()))
     return found | {"best_f1": best, "best_f1_threshold": where}
 

@@ -61,6 +61,8 @@ class Spans:
             none = dict(text="", start=0, end=0, score=float(self.nulls[index]))
             found.insert(place, none)
             scores = np.insert(scores, place, self.nulls[index])
+            if place < (size := len(self.places[index])):
+                found, scores = found[:size], scores[:size]
         shares = np.exp(scores.astype(np.float64) - scores.max())
         for entry, share in zip(found, shares / shares.sum(), strict=True):
             entry["probability"] = float(share)

@@ -30,7 +30,7 @@ class Reading:
 
     Args:
         path: JSON in SQuAD's layout (1.1 or 2.0), a JSON list, or JSON lines of `id, question, context, answers`; ids
-            may be missing there, and answers be SQuAD's list or an object of lists, `{"text": […], "answer_start": […]}`.
+            may be missing there, and answers be a list or an object of lists, `{"text": […], "answer_start": […]}`.
         unanswerable: whether questions without an answer are understood; else they are errors.
         labelled: whether answers are read.
 
