@@ -1,8 +1,12 @@
 """The picture of what a classifier predicts for what."""
 
+from collections import Counter
+
 import numpy as np
 
 from files.pictures import OURS, columns, one_line, panels, write_picture
+from tasks.entities import types_of_words
+from tasks.tags import OUTSIDE
 
 MOST_CLASSES = 40  # of which a confusion matrix can be read
 
@@ -28,15 +32,40 @@ def draw_confusion(task, dev, logits, path):
             continue
         counts = np.zeros([classes, classes], int)
         np.add.at(counts, (texts.labels, logits[name].argmax(-1)), 1)
-        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-        panel.imshow(shares, cmap="Greens", vmin=0, vmax=1)
-        panel.spines[:].set_visible(False)
-        words = [one_line(label, 16) for label in task.labels]
-        is_wide = classes * max(map(columns, words)) > 40
-        turned = dict(rotation=45, ha="right", rotation_mode="anchor") if classes > 3 or is_wide else {}
-        panel.set_xticks(range(classes), words, fontsize=8, **turned)
-        panel.set_yticks(range(classes), words, fontsize=8)
-        for row, column in np.ndindex(counts.shape) if classes <= 20 else ():
-            color = "white" if shares[row, column] > 0.6 else "black"
-            panel.text(column, row, counts[row, column], ha="center", va="center", fontsize=8, color=color)
+        _draw_counts(panel, counts, task.labels)
     write_picture(picture, path)
+
+
+def draw_types(right, found, scheme, path):
+    """Which type of entity, or plain tag, a word has, and which is predicted; right, found: tags of sentences."""
+    pairs = Counter()
+    for one, other in zip(right, found, strict=True):
+        pairs.update(zip(types_of_words(one, scheme), types_of_words(other, scheme), strict=True))
+    names = sorted({name for pair in pairs for name in pair}, key=lambda name: (name != OUTSIDE, name))
+    if len(names) > MOST_CLASSES:
+        return
+    counts = np.array([[pairs[one, other] for other in names] for one in names])
+    side = max(3.6, 0.5 * len(names) + 1.6)
+    picture, parts = panels(1, 1, (side + 0.6, side))
+    panel = parts[0][0]
+    panel.set_title("words by type, dev", fontsize=10)
+    panel.set_ylabel("label")
+    panel.set_xlabel("prediction")
+    _draw_counts(panel, counts, names)
+    write_picture(picture, path)
+
+
+def _draw_counts(panel, counts, labels):
+    """A matrix of counts [classes, classes], coloured by each row's shares."""
+    classes = len(labels)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    panel.imshow(shares, cmap="Greens", vmin=0, vmax=1)
+    panel.spines[:].set_visible(False)
+    words = [one_line(label, 16) for label in labels]
+    is_wide = classes * max(map(columns, words)) > 40
+    turned = dict(rotation=45, ha="right", rotation_mode="anchor") if classes > 3 or is_wide else {}
+    panel.set_xticks(range(classes), words, fontsize=8, **turned)
+    panel.set_yticks(range(classes), words, fontsize=8)
+    for row, column in np.ndindex(counts.shape) if classes <= 20 else ():
+        color = "white" if shares[row, column] > 0.6 else "black"
+        panel.text(column, row, counts[row, column], ha="center", va="center", fontsize=8, color=color)
