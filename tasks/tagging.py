@@ -1,5 +1,6 @@
 """Tagging sentences with a model, and the file that shows it."""
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -48,7 +49,7 @@ def tag_sentences(engine, tokenizer, sentences, windows, names, batch_size, proc
                             total, counted = total - logs[place, number], counted + 1
     numbers, shares = processes.add(numbers).astype(np.int64), processes.add(shares)
     total, counted = processes.add(np.array([total, counted], np.float32))
-    spans = list(zip(starts[:-1], starts[1:], strict=True))
+    spans = list(itertools.pairwise(starts))
     return Tagged(
         [[names[number] for number in numbers[begin:end]] for begin, end in spans],
         [shares[begin:end].tolist() for begin, end in spans],
