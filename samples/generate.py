@@ -1,10 +1,11 @@
-"""Writes the sample data: all GLUE tasks and the diagnostic set in their official layout, a corpus and a vocabulary.
+"""Writes the sample data: all GLUE tasks in their official layout, questions, tags, a corpus and a vocabulary.
 
     python samples/generate.py [--output FOLDER]
 
 The texts are made from the words and patterns of `grammar.py` with a fixed seed: every run writes the same bytes.
 """
 
+import json
 import random
 import re
 import sys
@@ -24,6 +25,8 @@ from text.vocabulary import save_vocabulary, train_vocabulary
 SEED = "ConvBERT samples 1"
 SIZES = {"train": 400, "dev": 160, "test": 40, "diagnostic": 40}  # rows
 SST2_SIZES = {"train": 1000, "dev": 200, "test": 50}
+PARAGRAPHS = {"train": 60, "dev": 24}  # of four events and four questions
+SENTENCES = {"train": 300, "dev": 100}
 DOCUMENTS = 132
 VOCABULARY_SIZE = 1500
 
@@ -292,6 +295,60 @@ def _texts(task, rng, label, split):
     return texts if task.is_pair else (texts,)
 
 
+# ---------------------------------------------------------------------------------------------------- answers and tags
+
+
+def paragraphs(split):
+    """SQuAD's content: paragraphs of four events, a question about each."""
+    rng = random.Random(f"{SEED} answers {split}")
+    found = []
+    for number in range(PARAGRAPHS[split]):
+        events = []
+        while len(events) < 4:
+            event = make_event(rng)
+            if not any(event.person == other.person or event.thing == other.thing for other in events):
+                events.append(event)
+        context, questions = "", []
+        for place, event in enumerate(events):
+            start, sentence = len(context), tell(event, rng.randrange(3))
+            context += f"{sentence} "
+            person, (base, past), look, thing = event[:4]
+            question, answer = rng.choice([
+                (f"Where did the {person} {base} the {thing}?", event.place),
+                (f"When did the {person} {base} the {thing}?", event.time),
+                (f"Who {past} the {look} {thing}?", person),
+                (f"What did the {person} {base} {event.place}?", f"{look} {thing}"),
+            ])  # fmt: skip
+            begin = start + sentence.lower().index(answer.lower())
+            answer = dict(text=context[begin : begin + len(answer)], answer_start=begin)
+            questions.append(dict(id=f"{split}-{number}-{place}", question=question, answers=[answer]))
+        found.append(dict(context=context.strip(), qas=questions))
+    return dict(version="1.1", data=[dict(title="samples", paragraphs=found)])
+
+
+def tagged_lines(split):
+    """CoNLL columns: events, with persons, things, places and times as entities."""
+    rng = random.Random(f"{SEED} tags {split}")
+    lines = []
+    for _ in range(SENTENCES[split]):
+        event = make_event(rng)
+        text = tell(event, rng.randrange(3))
+        parts = {
+            "person": event.person,
+            "thing": f"{event.look} {event.thing}",
+            "place": event.place,
+            "time": event.time,
+        }
+        spans = {}
+        for kind, part in parts.items():
+            begin = text.lower().index(part.lower())
+            spans |= {begin: f"B-{kind}"} | dict.fromkeys(range(begin + 1, begin + len(part)), f"I-{kind}")
+        words = [(word.start(), word[0]) for word in re.finditer(r"[\w'-]+|[^\w\s]", text)]
+        lines += [f"{word}\t{spans.get(place, 'O')}" for place, word in words]
+        lines.append("")
+    return lines[:-1]
+
+
 def corpus_lines():
     """Lines of the corpus: a paragraph a line, an empty line between documents, a topic a document."""
     rng = random.Random(f"{SEED} corpus")
@@ -326,6 +383,12 @@ def main(argv=None):
     output = parser.parse_args(argv).output
     train_texts = [text for task in TASKS.values() for text in write_task(task, output / task.name)]
     write_task(DIAGNOSTIC, output / DIAGNOSTIC.name)
+    for folder in ("answers", "tags"):
+        (output / folder).mkdir(exist_ok=True)
+    for split in PARAGRAPHS:
+        content = json.dumps(paragraphs(split), indent=1, ensure_ascii=False)
+        _write_lines(output / "answers" / f"{split}.json", content.splitlines())
+        _write_lines(output / "tags" / f"{split}.conll", tagged_lines(split))
     corpus = corpus_lines()
     _write_lines(output / "corpus.txt", corpus)
     with tempfile.TemporaryDirectory() as folder:

@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tasks.entities import entities
 from tasks.glue import TASKS, read_examples
+from tasks.questions import Reading
 from tasks.scores import score
+from tasks.tags import read_sentences, scheme_of
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "samples"
@@ -67,9 +70,28 @@ def test_headers_equal_the_official(name):
 def test_generator_reproduces_the_files(tmp_path):
     subprocess.run([sys.executable, SAMPLES / "generate.py", "--output", tmp_path], check=True)
     written = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()}
-    assert len(written) == len(SPLITS) + 4  # and the diagnostic set, the corpus, the vocabulary and its switches
+    assert len(written) == len(SPLITS) + 8  # and the diagnostic set, the corpus, the vocabulary and its switches, …
     for path in written:
         assert (tmp_path / path).read_bytes() == (SAMPLES / path).read_bytes(), path
+
+
+def test_answers_lie_where_the_file_says():
+    for split, count in (("train", 240), ("dev", 96)):
+        reading = Reading(SAMPLES / "answers" / f"{split}.json")
+        assert len(reading.questions) == count
+        assert reading.moved == reading.lost == []
+        kinds = Counter(question.text.split()[0] for question in reading.questions)
+        assert set(kinds) == {"Where", "When", "Who", "What"}
+        assert min(kinds.values()) > count / 8
+
+
+def test_tags_are_entities_of_four_types():
+    for split, count in (("train", 300), ("dev", 100)):
+        sentences = read_sentences(SAMPLES / "tags" / f"{split}.conll")
+        assert len(sentences) == count
+        assert scheme_of(sentences) == "bio"
+        for sentence in sentences:
+            assert sorted(kind for kind, *_ in entities(sentence.tags)) == ["person", "place", "thing", "time"]
 
 
 def test_words_decide_much_of_sst2_and_word_order_the_rest():
