@@ -1,13 +1,18 @@
-"""Labels and probabilities for your own texts, by a folder that run_glue.py made.
+"""Labels, answers or tags for your own texts, by a folder that run_glue.py, run_squad.py or run_tagging.py made.
 
     python predict.py --model output/SST-2 "A film one wants to see twice." "A waste of time."
     python predict.py --model output/MRPC --input_file pairs.tsv --output_file answers.csv
     cat sentences.txt | python predict.py --model output/SST-2 --input_file -
+    python predict.py --model output/squad --question "Who wrote it?" --context "It was written by Ada."
+    python predict.py --model output/tags "Ada lives in London."
 
 Files: .csv, .tsv, .jsonl and .json with the columns of the training, or such as run_glue.py finds; any other, and
 standard input, one text a line, a pair separated by a tab, each answered when it comes. Answers are JSON lines, or CSV
 for a file of that name, in the order of the texts. A text that begins with a dash is one, unless it is a flag or looks
 like one: then -- goes before the texts.
+
+Questions come from --question and --context, from JSON lines of both, or from a .json file in SQuAD's layout; what is
+to be tagged is a text a line, or JSON lines of `tokens` or `text`. Both are answered in JSON lines.
 """
 
 import runtime  # noqa: F401  (before Paddle)
@@ -28,6 +33,7 @@ from flags.computing import add_inference
 from serving.predictor import make_predictor
 from tasks import programs
 from tasks.classifiers import stored_columns
+from tasks.heads import stored_head
 from tasks.labelled_files import find_label, find_texts
 from tasks.tables import READERS, read_rows
 
@@ -173,6 +179,91 @@ def answers(predictor, texts, form, ready=lambda: True):
                 yield as_csv([text, second][: 1 + pairs] + csv_cells(found))
 
 
+# ---------------------------------------------------------------------------------------------------- questions, tags
+
+
+def read_questions(path, lines):
+    """Yields (id or None, question, context). Raises InputError."""
+    from tasks.questions import Reading
+
+    if path.lower().endswith(".json"):
+        for question in Reading(path, unanswerable=True, labelled=False).questions:
+            yield question.id, question.text, question.context
+        return
+    for where, record in json_records(path, lines):
+        for name in ("question", "context"):
+            if not isinstance(record.get(name), str):
+                raise InputError(f"{where}: {name!r} must be a text; JSON lines of question and context are wanted")
+        yield record.get("id"), record["question"], record["context"]
+
+
+def read_untagged(path, lines):
+    """Yields texts, and lists of words. Raises InputError."""
+    if not path.lower().endswith(".jsonl"):
+        yield from (text for text, _ in read_texts(path, lines=lines))
+        return
+    for where, record in json_records(path, lines):
+        words = record.get("tokens", record.get("text"))
+        if not isinstance(words, str) and not (
+            isinstance(words, list) and words and all(isinstance(word, str) and word.strip() for word in words)
+        ):
+            raise InputError(f"{where}: 'tokens', a list of words, or 'text' is wanted")
+        yield words
+
+
+def json_records(path, lines):
+    """(where, dict) of every line that is not empty."""
+    for number, line in enumerate(lines, 1):
+        where = f"{'standard input' if path == '-' else path}, line {number}"
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise InputError(f"{where}: not JSON ({getattr(error, 'msg', 'not UTF-8')})") from None
+        if not isinstance(record, dict):
+            raise InputError(f"{where}: must be a JSON object")
+        yield where, record
+
+
+def told(args, head):
+    """Yields the lines of the answer of a model that answers or tags."""
+    from serving.heads import HEADS
+    from training.device import choose_device
+    from training.precision import choose_inference
+
+    precision = choose_inference(args.dtype, args.amp, args.amp_dtype, choose_device(args.device))
+    model = HEADS[head](shipped(args.model), args.max_seq_length, args.batch_size, precision)
+    lines = ArrivingLines(args.input_file) if args.input_file else None
+    ready = lines.ready if lines else lambda: True
+    if head == "ForQuestionAnswering":
+        given = [(None, args.question, args.context)] if args.question else read_questions(args.input_file, lines)
+        for chunk in chunks(iter(given), ready):
+            for (number, question, _), found in zip(chunk, model([pair[1:] for pair in chunk]), strict=True):
+                named = {} if number is None else {"id": number}
+                yield json.dumps({**named, "question": question, **found}, ensure_ascii=False) + "\n"
+        return
+    given = args.texts or read_untagged(args.input_file, lines)
+    for chunk in chunks(iter(given), ready):
+        for found in model(chunk):
+            yield json.dumps(found, ensure_ascii=False) + "\n"
+
+
+def require_fitting(args, head):
+    """Raises InputError where flags are for another kind of model."""
+    answers = head == "ForQuestionAnswering"
+    if bool(args.question) and not answers:
+        raise InputError(f"--question: {args.model} has no head for answers; run_squad.py trains one")
+    if answers and args.texts:
+        raise InputError(f"{args.model} answers questions: give --question and --context, or --input_file")
+    if head in ("ForQuestionAnswering", "ForTokenClassification"):
+        others = ("text_pair", "text_column", "text_pair_column", "explain", "layer", "split_special_tokens")
+        if wrong := [name for name in others if getattr(args, name)]:
+            raise InputError(f"--{wrong[0]}: not for a model of answers or tags, as {args.model} is")
+        if args.format == "csv":
+            raise InputError("--format csv: answers and tags are written as JSON lines")
+
+
 def say_what_was_cut(predictor):
     if predictor.cut:
         have, were = ("1 text has", "was") if predictor.cut == 1 else (f"{predictor.cut:,} texts have", "were")
@@ -185,6 +276,8 @@ def parse_args(argv):
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts to classify")
     parser.add_argument("--model", required=True, metavar="FOLDER", help="fine-tuned model")
     parser.add_argument("--text_pair", nargs="+", metavar="TEXT", help="the second of each pair of texts")
+    parser.add_argument("--question", help="what a model of answers is asked")
+    parser.add_argument("--context", help="the text that holds the answer")
     parser.add_argument("--input_file", help="texts in a file; - for standard input")
     parser.add_argument("--text_column", help="column of the text; left out: found by its name")
     parser.add_argument("--text_pair_column", help="column of the second text")
@@ -198,8 +291,10 @@ def parse_args(argv):
     add_overwrite(parser)
     add_inference(parser)
     args = parser.parse_args(argv)
-    if bool(args.texts) == bool(args.input_file):
-        parser.error("give either texts or --input_file")
+    if bool(args.texts) + bool(args.input_file) + bool(args.question) != 1:
+        parser.error("give either texts, --input_file, or --question and --context")
+    if bool(args.question) != (args.context is not None):
+        parser.error("--question and --context belong together")
     if args.text_pair and len(args.text_pair) != len(args.texts):
         parser.error(f"--text_pair: {len(args.text_pair)} texts for {len(args.texts)}")
     if args.explain and not (args.texts and is_picture(args.explain)):
@@ -213,6 +308,11 @@ def parse_args(argv):
 @script
 def main(argv=None):
     args = parse_args(argv)
+    head = stored_head(shipped(args.model))
+    require_fitting(args, head)
+    if head in ("ForQuestionAnswering", "ForTokenClassification"):
+        write(args, told(args, head))
+        return
     predictor = make_predictor(args, args.engine)
     if args.explain:
         from serving.explanation import draw_explanation, explain
@@ -227,20 +327,24 @@ def main(argv=None):
         stored = (stored_columns(shipped(args.model)) or {}).get("text")
         texts = read_texts(args.input_file, args.text_column, args.text_pair_column, lines, stored)
         ready = lines.ready if lines else lambda: True
-    found = answers(predictor, texts, args.format, ready)
     try:
-        if args.output_file:
-            with atomic_file(args.output_file) as file:
-                for line in found:
-                    file.write(line.encode())
-        else:
-            for line in found:
-                sys.stdout.write(line)
-                sys.stdout.flush()
+        write(args, answers(predictor, texts, args.format, ready))
     except KeyboardInterrupt:
         say_what_was_cut(predictor)
         raise
     say_what_was_cut(predictor)
+
+
+def write(args, lines):
+    """Answers to standard output, each when it is known, or to a file that is there when all are."""
+    if not args.output_file:
+        for line in lines:
+            sys.stdout.write(line)
+            sys.stdout.flush()
+        return
+    with atomic_file(args.output_file) as file:
+        for line in lines:
+            file.write(line.encode())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,130 @@
+"""Answers and tags from folders: slices of their texts, whatever the batch, by predict.py too."""
+
+import json
+
+import pytest
+from conftest import ROOT
+from family_models import saved
+
+import predict
+from files.errors import InputError
+from files.json_files import read_json
+from serving.heads import Answering, Tagging
+from tasks.questions import Reading
+from tasks.tags import read_sentences, tags_of
+
+SIZES = dict(
+    vocab_size=1176, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+    max_position_embeddings=96,
+)  # fmt: skip
+TEXT = "On Monday the tailor fixed the cheap guitar under the bridge."
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Folders of random models that answer and that tag, as run_squad.py and run_tagging.py leave them."""
+    base = tmp_path_factory.mktemp("heads")
+    names = tags_of(read_sentences(ROOT / "samples/tags/dev.conll"))
+    saved(base / "answers", "bert", "ForQuestionAnswering", **SIZES, num_labels=2,
+          trained_with=dict(doc_stride=8, max_query_length=12))  # fmt: skip
+    saved(base / "tags", "bert", "ForTokenClassification", **SIZES, num_labels=len(names), label_names=names,
+          trained_with=dict(scheme="bio", stride=2))  # fmt: skip
+    saved(base / "texts", "bert", "ForSequenceClassification", **SIZES)
+    for folder in base.iterdir():
+        (folder / "vocab.txt").write_bytes((ROOT / "samples/vocab.txt").read_bytes())
+    return base
+
+
+def test_answers_are_slices_and_do_not_depend_on_company(folders):
+    asked = [(q.text, q.context) for q in Reading(ROOT / "samples/answers/dev.json").questions[:20]]
+    model = Answering(folders / "answers", max_seq_length=32, batch_size=4)
+    together = model(asked)
+    for (question, context), found in zip(asked, together, strict=True):
+        assert context[found["start"] : found["end"]] == found["answer"] != ""
+        (alone,) = Answering(folders / "answers", max_seq_length=32)([(question, context)])
+        assert alone["answer"] == found["answer"]
+        assert alone["probability"] == pytest.approx(found["probability"], abs=1e-5)
+        chances = [found["probability"], *(other["probability"] for other in found["others"])]
+        assert chances == sorted(chances, reverse=True)
+
+
+def test_a_model_that_may_refuse(folders, tmp_path):
+    saved(tmp_path, "bert", "ForQuestionAnswering", **SIZES, num_labels=2,
+          trained_with=dict(doc_stride=8, max_query_length=12, version_2_with_negative=True,
+                            null_score_diff_threshold=-1e9))  # fmt: skip
+    (tmp_path / "vocab.txt").write_bytes((ROOT / "samples/vocab.txt").read_bytes())
+    (refused,) = Answering(tmp_path)([("Who?", TEXT)])
+    assert refused["answer"] == ""
+    assert refused["others"][0]["answer"] != ""
+    model = Answering(tmp_path)
+    model.threshold = 1e9
+    (given,) = model([("Who?", TEXT)])
+    assert given["answer"] != ""
+
+
+@pytest.mark.parametrize("text", [TEXT, "长江 flows, 很长。", "", "a" * 300])
+def test_tags_of_a_text_are_slices(folders, text):
+    model = Tagging(folders / "tags", max_seq_length=12)
+    (found,) = model([text])
+    assert found["text"] == text
+    assert [text[start:end] for start, end in found["places"]] == found["words"]
+    assert len(found["tags"]) == len(found["words"]) == len(found["probabilities"])
+    for entity in found["entities"]:
+        assert text[entity["start"] : entity["end"]] == entity["text"] != ""
+    assert "".join(found["words"]) == "".join(text.split())
+
+
+def test_words_keep_their_number(folders):
+    words = ["On", "Monday", "\u200b", "unbelievably", "."] * 20
+    (found,) = Tagging(folders / "tags", max_seq_length=12)([words])
+    assert found["words"] == words
+    assert len(found["tags"]) == len(words)
+    for entity in found["entities"]:
+        assert words[entity["first"] : entity["last"] + 1] == entity["words"]
+
+
+def test_predict_answers_and_tags(folders, tmp_path, capsys):
+    flags = ["--device", "cpu"]
+    assert predict.main(["--model", str(folders / "answers"), "--question", "Who?", "--context", TEXT, *flags]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert TEXT[found["start"] : found["end"]] == found["answer"]
+    assert predict.main(["--model", str(folders / "tags"), TEXT, *flags]) == 0
+    assert json.loads(capsys.readouterr().out)["text"] == TEXT
+    (tmp_path / "q.jsonl").write_text(json.dumps(dict(id=7, question="Who?", context=TEXT)) + "\n\n", "utf-8")
+    output = ["--output_file", str(tmp_path / "answers.jsonl")]
+    arguments = ["--model", str(folders / "answers"), "--input_file", str(tmp_path / "q.jsonl"), *output, *flags]
+    assert predict.main(arguments) == 0
+    assert read_json(tmp_path / "answers.jsonl")["answer"] == found["answer"]
+    assert read_json(tmp_path / "answers.jsonl")["id"] == 7
+    squad = str(ROOT / "samples/answers/dev.json")
+    capsys.readouterr()
+    assert predict.main(["--model", str(folders / "answers"), "--input_file", squad, *flags]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 96
+    (tmp_path / "t.jsonl").write_text('{"tokens": ["On", "Monday"]}\n{"text": "On Monday"}\n', "utf-8")
+    assert predict.main(["--model", str(folders / "tags"), "--input_file", str(tmp_path / "t.jsonl"), *flags]) == 0
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first["tags"] == second["tags"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "flags", "message"),
+    [
+        ("texts", "--question Who --context x", "--question: .*texts has no head for answers; run_squad.py trains one"),
+        ("answers", "text", "answers questions: give --question and --context, or --input_file"),
+        ("answers", "--question Who --context x --format csv", "--format csv: answers and tags are written as JSON"),
+        ("tags", "text --layer 1", "--layer: not for a model of answers or tags"),
+        ("answers", "--input_file bad.jsonl", "bad.jsonl, line 1: not JSON"),
+        ("answers", "--input_file no.jsonl", "no.jsonl, line 1: 'context' must be a text"),
+        ("tags", "--input_file no.jsonl", "no.jsonl, line 1: 'tokens', a list of words, or 'text' is wanted"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(folders, tmp_path, monkeypatch, one_line, folder, flags, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.jsonl").write_text("{\n")
+    (tmp_path / "no.jsonl").write_text('{"question": "Who"}\n')
+    one_line(predict.main(["--model", str(folders / folder), "--device", "cpu", *flags.split()]), message)
+
+
+def test_another_head_is_refused(folders):
+    with pytest.raises(InputError, match="a head for texts, which can't give answers; train first"):
+        Answering(folders / "texts")
