@@ -30,6 +30,7 @@ from files.downloads import shipped
 from files.errors import InputError
 from flags.command_line import ArgumentParser, add_overwrite, is_picture, require_new, script
 from flags.computing import add_inference
+from serving.heads import HEADS, make_head
 from serving.predictor import make_predictor
 from tasks import programs
 from tasks.classifiers import stored_columns
@@ -228,12 +229,7 @@ def json_records(path, lines):
 
 def told(args, head):
     """Yields the lines of the answer of a model that answers or tags."""
-    from serving.heads import HEADS
-    from training.device import choose_device
-    from training.precision import choose_inference
-
-    precision = choose_inference(args.dtype, args.amp, args.amp_dtype, choose_device(args.device))
-    model = HEADS[head](shipped(args.model), args.max_seq_length, args.batch_size, precision)
+    model = make_head(args, head)
     lines = ArrivingLines(args.input_file) if args.input_file else None
     ready = lines.ready if lines else lambda: True
     if head == "ForQuestionAnswering":
@@ -256,7 +252,7 @@ def require_fitting(args, head):
         raise InputError(f"--question: {args.model} has no head for answers; run_squad.py trains one")
     if answers and args.texts:
         raise InputError(f"{args.model} answers questions: give --question and --context, or --input_file")
-    if head in ("ForQuestionAnswering", "ForTokenClassification"):
+    if head in HEADS:
         others = ("text_pair", "text_column", "text_pair_column", "explain", "layer", "split_special_tokens")
         if wrong := [name for name in others if getattr(args, name)]:
             raise InputError(f"--{wrong[0]}: not for a model of answers or tags, as {args.model} is")
@@ -310,7 +306,7 @@ def main(argv=None):
     args = parse_args(argv)
     head = stored_head(shipped(args.model))
     require_fitting(args, head)
-    if head in ("ForQuestionAnswering", "ForTokenClassification"):
+    if head in HEADS:
         write(args, told(args, head))
         return
     predictor = make_predictor(args, args.engine)

@@ -4,8 +4,9 @@
     curl -H 'Content-Type: application/json' -d '{"text": "A film one wants to see twice."}' localhost:8000/predict
 
 `/` is the page, `/predict` takes one text or many, alone or in pairs, `/explain` gives a picture of what the model does
-with one, `/health` says whether it is up, `/metrics` what it has done, `/docs` lists all of it. One thread computes:
-what arrives while it works forms its next batches.
+with one; a model of run_squad.py has `/answer` instead, one of run_tagging.py `/tag`. `/health` says whether it is up and
+what it takes, `/metrics` what it has done, `/docs` lists all of it. One thread computes: what arrives while it works forms
+its next batches.
 """
 
 import runtime  # noqa: F401  (before Paddle)
@@ -17,12 +18,15 @@ import signal
 import socket
 import sys
 
+from files.downloads import shipped
 from files.errors import InputError
 from flags.command_line import ArgumentParser, at_least, from_zero, script
 from flags.computing import add_inference
 from serving.application import make_app
 from serving.batching import Batcher
+from serving.heads import HEADS, make_head
 from serving.predictor import make_predictor
+from tasks.heads import stored_head
 
 
 def parse_args(argv):
@@ -60,11 +64,16 @@ def main(argv=None):
     except ImportError as error:
         raise InputError(f"needs uvicorn and fastapi ({error}): make setup") from None
 
-    predictor = make_predictor(args, independent=True)
+    head = stored_head(shipped(args.model))
+    predictor = make_head(args, head) if head in HEADS else make_predictor(args, independent=True)
     batcher = Batcher(predictor, args.max_wait_ms / 1000)
     try:
         # In the thread that will compute: every thread has its own threads for loops.
-        batcher.submit(["The first answer compiles what has to be compiled."]).result()
+        first = "The first answer compiles what has to be compiled."
+        if head in HEADS:
+            batcher.call(lambda: predictor([(first, first)] if head == "ForQuestionAnswering" else [first])).result()
+        else:
+            batcher.submit([first]).result()
         server = Server(make_app(batcher, args.root_path), batcher)
         family = socket.AF_INET6 if ":" in args.host else socket.AF_INET
         with socket.create_server((args.host, args.port), family=family, backlog=128) as listener:

@@ -1,18 +1,17 @@
 """The server's paths: what each takes, and what it answers."""
 
-import asyncio
 import functools
 import io
 import json
 from pathlib import Path
 
-from files.errors import InputError
-from serving.batching import Busy, Closed
 from serving.entrance import Entrance
-from serving.metrics import LEFT, Metrics
-from serving.predictor import NoNumber
+from serving.heads import Answering, Tagging
+from serving.metrics import Metrics
+from serving.waiting import found_by
 
 PAGE = Path(__file__).parent / "page.html"
+HEADS = {Answering: "answers", Tagging: "tags"}  # what answers → which part of the page is for it
 MOST_BYTES = 2**20  # of a request's body
 BODY_SECONDS = 20  # within which a body must have come
 MOST_TEXTS, LONGEST_TEXT = 1000, 100_000  # of a request; characters
@@ -73,14 +72,13 @@ def make_app(batcher, root_path=""):
 
     root_path: what a proxy has before every path, as in "/convbert".
     """
-    from fastapi import FastAPI, Request
+    from fastapi import FastAPI
     from fastapi.exceptions import RequestValidationError
     from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
-    from serving.explanation import draw_explanation, explain
-
-    Texts, OneText = _texts()
-    predictor, metrics, page = batcher.predictor, Metrics(batcher), PAGE.read_text("utf-8")
+    predictor, metrics = batcher.predictor, Metrics(batcher)
+    head = next((name for kind, name in HEADS.items() if isinstance(predictor, kind)), "texts")
+    page = PAGE.read_text("utf-8").replace('data-head="texts"', f'data-head="{head}"')
     app = FastAPI(title="ConvBERT in Paddle", docs_url=None, redoc_url=None)
     app.openapi_version = "3.0.3"  # the newest that the bundled page reads
 
@@ -90,30 +88,18 @@ def make_app(batcher, root_path=""):
         found = [{"where": list(entry["loc"]), "msg": entry["msg"]} for entry in error.errors()]
         return JSONResponse({"detail": found}, 422)
 
-    @app.post("/predict", response_model=_answers())
-    async def predict(texts: Texts, request: Request):
-        """A label or labels with probabilities, or a score, in the order of the texts."""
-        singles, pairs = ([x] if isinstance(x, str) else x for x in (texts.text, texts.text_pair))
-        found = await _found(request, lambda: batcher.submit(singles, pairs))
-        answers = [{name: x for name, x in answer._asdict().items() if x is not None} for answer in found]
-        return Response(json.dumps({"predictions": answers}, ensure_ascii=False), media_type="application/json")
+    if head == "texts":
+        _add_texts(app, batcher)
+    else:
+        from serving.head_routes import add_answers, add_tags
 
-    @app.post("/explain", response_class=Response, responses={200: {"content": {"image/png": {}}}})
-    async def explain_one(one: OneText, request: Request):
-        """A PNG: what the heads of a layer do with the text, and the answer."""
-
-        def drawn():
-            picture = io.BytesIO()
-            draw_explanation(explain(predictor, one.text, one.text_pair, one.layer), picture)
-            return picture.getvalue()
-
-        (picture,) = await _found(request, lambda: batcher.call(drawn))
-        return Response(picture, media_type="image/png")
+        {"answers": add_answers, "tags": add_tags}[head](app, batcher)
+    routes = sorted({route.path for route in app.routes if "POST" in getattr(route, "methods", ())})
 
     @app.get("/health")
     async def health():
         """Whether the server is up, and with what."""
-        return {"status": "ok", "engine": predictor.engine.name, "labels": list(predictor.task.labels)}
+        return {"status": "ok", "engine": predictor.engine.name, "labels": list(predictor.labels), "routes": routes}
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def prometheus():
@@ -126,6 +112,37 @@ def make_app(batcher, root_path=""):
 
     _add_docs(app, root_path)
     return Entrance(app, metrics, MOST_BYTES, BODY_SECONDS, root_path)
+
+
+def _add_texts(app, batcher):
+    """The paths of classifiers and regressions."""
+    from fastapi import Request
+    from fastapi.responses import Response
+
+    from serving.explanation import draw_explanation, explain
+
+    Texts, OneText = _texts()
+    predictor = batcher.predictor
+
+    @app.post("/predict", response_model=_answers())
+    async def predict(texts: Texts, request: Request):
+        """A label or labels with probabilities, or a score, in the order of the texts."""
+        singles, pairs = ([x] if isinstance(x, str) else x for x in (texts.text, texts.text_pair))
+        found = await found_by(request, lambda: batcher.submit(singles, pairs))
+        answers = [{name: x for name, x in answer._asdict().items() if x is not None} for answer in found]
+        return Response(json.dumps({"predictions": answers}, ensure_ascii=False), media_type="application/json")
+
+    @app.post("/explain", response_class=Response, responses={200: {"content": {"image/png": {}}}})
+    async def explain_one(one: OneText, request: Request):
+        """A PNG: what the heads of a layer do with the text, and the answer."""
+
+        def drawn():
+            picture = io.BytesIO()
+            draw_explanation(explain(predictor, one.text, one.text_pair, one.layer), picture)
+            return picture.getvalue()
+
+        (picture,) = await found_by(request, lambda: batcher.call(drawn))
+        return Response(picture, media_type="image/png")
 
 
 def _add_docs(app, root_path):
@@ -152,29 +169,3 @@ def _add_docs(app, root_path):
     @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
     async def interface():
         return docs()
-
-
-async def _found(request, submit):
-    """What the Future of `submit()` gives. Raises HTTPException: it can't be had, or the client has left.
-
-    What the model refuses is the asker's mistake, but for what its weights are to blame for.
-    """
-    from fastapi import HTTPException
-
-    try:
-        work = submit()
-        found = asyncio.wrap_future(work)
-        left = asyncio.ensure_future(request.receive())  # nothing comes after the body but the end
-        await asyncio.wait((found, left), return_when=asyncio.FIRST_COMPLETED)
-        left.cancel()
-        if work.cancel():
-            raise HTTPException(LEFT, "the client has left")
-        return await found
-    except Busy as error:
-        raise HTTPException(503, str(error), {"Retry-After": str(error.seconds)}) from None
-    except Closed as error:
-        raise HTTPException(503, str(error), {"Connection": "close"}) from None
-    except NoNumber:
-        raise HTTPException(500, "the model's weights are damaged: no number (NaN or infinity) comes out") from None
-    except InputError as error:
-        raise HTTPException(422, str(error)) from None

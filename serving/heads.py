@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from files.downloads import shipped
 from files.errors import InputError
 from files.json_files import read_json_object
 from serving.predictor import NoNumber, stored_model_type
@@ -59,6 +60,11 @@ class _Head:
         self.max_seq_length = min(max_seq_length or usual, positions)
         stored = read_json_object(Path(source) / "config.json").get("trained_with")
         self.settings = DEFAULTS | (stored if isinstance(stored, dict) else {})
+
+    @property
+    def labels(self):
+        """The tags; none of answers."""
+        return self.names or ()
 
 
 class Answering(_Head):
@@ -169,3 +175,12 @@ class Tagging(_Head):
 
 
 HEADS = {head.kind: head for head in (Answering, Tagging)}
+
+
+def make_head(args, kind):
+    """The one of HEADS that a script's flags ask for."""
+    from training.device import choose_device
+    from training.precision import choose_inference
+
+    precision = choose_inference(args.dtype, args.amp, args.amp_dtype, choose_device(args.device))
+    return HEADS[kind](shipped(args.model), args.max_seq_length, args.batch_size, precision)

@@ -116,6 +116,11 @@ class Predictor:
         self.batch_size, self.cut = batch_size, 0
         self.max_seq_length = min(max_seq_length or usual, self.positions)
 
+    @property
+    def labels(self):
+        """The classes; none of a regression."""
+        return self.task.labels
+
     def logits(self, texts, pairs=None):
         """float32 [N, num_labels]; batches are of texts of similar length. Raises NoNumber."""
         from training.order import batches_by_length
