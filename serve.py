@@ -4,9 +4,9 @@
     curl -H 'Content-Type: application/json' -d '{"text": "A film one wants to see twice."}' localhost:8000/predict
 
 `/` is the page, `/predict` takes one text or many, alone or in pairs, `/explain` gives a picture of what the model does
-with one; a model of run_squad.py has `/answer` instead, one of run_tagging.py `/tag`. `/health` says whether it is up and
-what it takes, `/metrics` what it has done, `/docs` lists all of it. One thread computes: what arrives while it works forms
-its next batches.
+with one; a model of run_squad.py has `/answer` instead, one of run_tagging.py `/tag`. `/health` says whether it is up
+and what it takes, `/metrics` what it has done, `/docs` lists all of it. One thread computes; what arrives meanwhile
+forms its next batches.
 """
 
 import runtime  # noqa: F401  (before Paddle)
