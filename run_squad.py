@@ -262,8 +262,6 @@ def run_all(args, processes):
     wanted = ["train"] * args.do_train + ["dev"] + ["test"] * args.do_predict
     questions = {split: read(args, processes, files[split], split) for split in wanted}
     metric = args.metric or metric_for(question.context for question in questions["dev"])
-    if processes.writes and not args.metric:
-        print(f"metric: {metric} (--metric decides)", file=sys.stderr)
     source = fetched(args.init_from or args.model_name_or_path)
     require_type(args.model_type, source)
     source = source if args.from_scratch else resolve(source, args.model_type)
@@ -293,6 +291,8 @@ def run_all(args, processes):
         model.enable_recompute()
     run = Run(args, model, tokenizer, windows, metric, output, precision, processes)
 
+    if processes.writes and not args.metric:
+        print(f"metric: {metric} (--metric decides)", file=sys.stderr)
     if args.do_train:
         rows = TrainingWindows(tokenizer, questions["train"], windows)
         if processes.writes:

@@ -255,8 +255,6 @@ def run_all(args, processes):
     sentences = {split: read_sentences(files[split]) for split in wanted}
     tests = read_sentences(args.test_file, labelled=False) if args.do_predict else []
     scheme = scheme_of([sentence for found in sentences.values() for sentence in found], args.scheme)
-    if processes.writes and not args.scheme:
-        print(f"scheme: {scheme} (--scheme decides)", file=sys.stderr)
     source = fetched(args.init_from or args.model_name_or_path)
     require_type(args.model_type, source)
     source = source if args.from_scratch else resolve(source, args.model_type)
@@ -286,6 +284,8 @@ def run_all(args, processes):
     windows = Windows(args.max_seq_length, args.stride)
     run = Run(args, model, tokenizer, windows, scheme, output, precision, processes)
 
+    if processes.writes and not args.scheme:
+        print(f"scheme: {scheme} (--scheme decides)", file=sys.stderr)
     if args.do_train:
         rows = TaggedWindows(tokenizer, sentences["train"], windows, names, args.label_all_pieces)
         if processes.writes:

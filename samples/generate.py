@@ -25,8 +25,8 @@ from text.vocabulary import save_vocabulary, train_vocabulary
 SEED = "ConvBERT samples 1"
 SIZES = {"train": 400, "dev": 160, "test": 40, "diagnostic": 40}  # rows
 SST2_SIZES = {"train": 1000, "dev": 200, "test": 50}
-PARAGRAPHS = {"train": 60, "dev": 24}  # of four events and four questions
-SENTENCES = {"train": 300, "dev": 100}
+PARAGRAPHS = {"train": 24, "dev": 8}  # of four events and four questions
+SENTENCES = {"train": 90, "dev": 30}
 DOCUMENTS = 132
 VOCABULARY_SIZE = 1500
 
@@ -386,7 +386,7 @@ def main(argv=None):
     for folder in ("answers", "tags"):
         (output / folder).mkdir(exist_ok=True)
     for split in PARAGRAPHS:
-        content = json.dumps(paragraphs(split), indent=1, ensure_ascii=False)
+        content = json.dumps(paragraphs(split)).replace('{"context"', '\n{"context"')
         _write_lines(output / "answers" / f"{split}.json", content.splitlines())
         _write_lines(output / "tags" / f"{split}.conll", tagged_lines(split))
     corpus = corpus_lines()

@@ -60,7 +60,7 @@ def test_a_run_learns_and_its_answers_are_slices(tiny, tmp_path, capsys):
     printed = capsys.readouterr()
     assert len(re.findall(f"^{LINE}$", printed.out, re.M)) == 2
     assert "metric: squad (--metric decides)" in printed.err
-    assert "240 questions" in printed.err
+    assert "96 questions" in printed.err
     questions = Reading(ANSWERS / "dev.json").questions
     results = read_json(tmp_path / "out/results.json")
     losses = [entry["dev"]["loss"] for entry in results["evaluations"]]
@@ -82,7 +82,7 @@ def test_a_run_learns_and_its_answers_are_slices(tiny, tmp_path, capsys):
     again = command(tmp_path / "out", tmp_path / "again", do_train=False, train_file=None)
     assert run_squad.main(again) == 0
     assert read_json(tmp_path / "again/predictions.json") == answers
-    assert capsys.readouterr().out.split("f1")[1].split(",")[0] == printed.out.split("f1")[-1].split(",")[0]
+    assert read_json(tmp_path / "again/results.json")["best_score"] == results["best_score"]
 
 
 def test_half_a_run_and_the_rest_are_the_whole(tiny, tmp_path):
@@ -115,7 +115,7 @@ def test_half_a_run_and_the_rest_are_the_whole(tiny, tmp_path):
 def test_questions_without_an_answer(tiny, tmp_path, capsys):
     names = "train", "dev"
     files = {name: without_some_answers(ANSWERS / f"{name}.json", tmp_path / f"{name}.json") for name in names}
-    flags = dict(train_file=files["train"], validation_file=files["dev"], max_steps=30, learning_rate=5e-3)
+    flags = dict(train_file=files["train"], validation_file=files["dev"], max_steps=30, save_steps=30)
     assert run_squad.main(command(tiny, tmp_path / "out", version_2_with_negative=True, **flags)) == 0
     printed = capsys.readouterr().out
     for name in ("has_ans_f1", "no_ans_f1", "best_f1", "best_f1_threshold"):
@@ -145,7 +145,7 @@ def test_the_first_twenty_losses_are_hugging_faces(tiny, tmp_path):
 
     folder = tmp_path / "start"
     saved(folder, "bert", "ForQuestionAnswering", **{n: v for n, v in SIZES.items() if n != "embedding_size"},
-          hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)  # fmt: skip
+          num_labels=2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)  # fmt: skip
     (folder / "vocab.txt").write_bytes((ROOT / "samples/vocab.txt").read_bytes())
     arguments = command(folder, tmp_path / "ours", max_steps=20, save_steps=20, logging_steps=1, learning_rate=1e-3)
     assert run_squad.main(arguments) == 0
@@ -160,7 +160,7 @@ def test_the_first_twenty_losses_are_hugging_faces(tiny, tmp_path):
     reading = Reading(ANSWERS / "train.json").questions
     encoded = tokenizer(
         [q.text for q in reading], [q.context for q in reading], truncation="only_second", max_length=64, stride=16,
-        return_overflowing_tokens=True, return_offsets_mapping=True, padding="max_length",
+        return_overflowing_tokens=True, return_offsets_mapping=True,
     )  # fmt: skip
     starts, ends = hugging_face_places(encoded, reading)
     windows = TrainingWindows(ConvBertTokenizer.from_pretrained(folder), reading, Windows(64, 16, 16))
@@ -173,7 +173,8 @@ def test_the_first_twenty_losses_are_hugging_faces(tiny, tmp_path):
     batches = shuffled_batches(windows.lengths, 16, 42, 0) + shuffled_batches(windows.lengths, 16, 42, 1)
     theirs = []
     for batch in batches[:20]:
-        inputs = {n: torch.tensor([encoded[n][row] for row in batch]) for n in model_inputs(encoded)}
+        rows = {n: [encoded[n][row] for row in batch] for n in ("input_ids", "token_type_ids", "attention_mask")}
+        inputs = tokenizer.pad(rows, return_tensors="pt")
         starts, ends = torch.tensor(windows.starts[batch]), torch.tensor(windows.ends[batch])
         loss = model(**inputs, start_positions=starts, end_positions=ends).loss
         loss.backward()
@@ -182,10 +183,6 @@ def test_the_first_twenty_losses_are_hugging_faces(tiny, tmp_path):
         optimizer.zero_grad()
         theirs.append(loss.item())
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
-
-
-def model_inputs(encoded):
-    return [name for name in ("input_ids", "token_type_ids", "attention_mask") if name in encoded]
 
 
 def hugging_face_places(encoded, questions):

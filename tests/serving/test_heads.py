@@ -99,7 +99,7 @@ def test_predict_answers_and_tags(folders, tmp_path, capsys):
     squad = str(ROOT / "samples/answers/dev.json")
     capsys.readouterr()
     assert predict.main(["--model", str(folders / "answers"), "--input_file", squad, *flags]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 96
+    assert len(capsys.readouterr().out.splitlines()) == 32
     (tmp_path / "t.jsonl").write_text('{"tokens": ["On", "Monday"]}\n{"text": "On Monday"}\n', "utf-8")
     assert predict.main(["--model", str(folders / "tags"), "--input_file", str(tmp_path / "t.jsonl"), *flags]) == 0
     first, second = map(json.loads, capsys.readouterr().out.splitlines())
