@@ -21,11 +21,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from files.errors import InputError
 from files.json_files import read_json_object
 from flags.command_line import FLAG, ArgumentParser, script
 from flags.computing import add_dtype, add_length
-from flags.training import add_fine_tuning, add_model, add_output, add_training
+from flags.training import add_fine_tuned_model, add_fine_tuning, add_output, add_training
 from tasks.classifiers import (
     MODEL_TYPES,
     EncodedTexts,
@@ -37,16 +36,14 @@ from tasks.classifiers import (
 )
 from tasks.glue import DIAGNOSTIC, TASKS, Example, find_task, has_split, read_examples
 from text.tokenizer_files import stored_length
+from training.fine_tuning import Loop, Start, end_run, fine_tune, only_evaluated, precision_of, require_sense
 
 MAX_SEQ_LENGTH = 128  # of training
 
 
 def make_parser():
     parser = ArgumentParser("Fine-tune a model on a GLUE task or on your own examples.")
-    names = "a published model's name, a checkpoint folder (ours, PaddleNLP's or Hugging Face's), or hf:OWNER/NAME"
-    model = add_model(parser, MODEL_TYPES, model_name_or_path=dict(help=names))
-    model.add_argument("--init_from", metavar="FOLDER", help="fine-tuned model, MNLI's say, to start from; head anew")
-    model.add_argument("--from_scratch", action=FLAG, default=False, help="take the configuration, start at random")
+    add_fine_tuned_model(parser, MODEL_TYPES)
 
     data = parser.add_argument_group("data")
     data.add_argument("--task_name", help=f"one of {', '.join(TASKS)}, in any case")
@@ -88,12 +85,7 @@ def parse_args(argv):
         parser.error("own data needs --validation_file, and to train --train_file")
     if args.do_predict and not args.task_name and not args.test_file:
         parser.error("--do_predict needs --test_file")
-    if args.mask_conv_padding is not None and args.model_type != "convbert":
-        parser.error(f"--mask_conv_padding is for convolutions; --model_type {args.model_type} has none")
-    if args.dtype and args.do_train:
-        parser.error("--dtype is for --no-do_train; --amp O1 trains with products in bfloat16")
-    if args.resume and not args.do_train:
-        parser.error("--resume goes on with a training; to evaluate, take another --output_dir, or --overwrite")
+    require_sense(parser, args)
     if args.do_train and args.max_seq_length is None:
         args.max_seq_length = MAX_SEQ_LENGTH
     return args
@@ -193,6 +185,9 @@ class Run(NamedTuple):
     output: Path
     precision: Any  # precision.Precision
     processes: Any  # processes.Processes
+    start: Start
+    last: Path | None  # the folder that a stopped run goes on from
+    settings: dict | None  # of settings.settings_of, of a training
 
     def encoded(self, examples):
         return EncodedTexts(self.tokenizer, examples, self.args.max_seq_length)
@@ -227,49 +222,17 @@ def backward(run, texts, batch, step):
     return float(run.processes.add(total)) / run.processes.count
 
 
-def train(run, texts, dev, last=None, settings=None):
-    """The loop, from the start or from the folder `last` of a stopped run; settings: of settings.settings_of.
+def loop_of(run, texts, dev):
+    """What fine_tuning.fine_tune calls."""
 
-    Returns the run's state: step, what was logged, every evaluation, the best one's step and score, seconds spent.
-    """
-    from training.curves import draw_curves
-    from training.loop import Plan, Steps
-    from training.order import shuffled_batches
+    def write(logits):
+        run.save_model(run.output)
+        write_dev_reports(run, dev, logits)
 
-    args = run.args
-    plan = Plan.of(args, len(texts), args.batch_size, run.processes)
-    warmup_steps = args.warmup_steps or int(args.warmup_proportion * plan.total_steps)
-    steps = Steps(
-        args, plan, warmup_steps, run.model, run.output, last, run.precision, run.processes,
-        functools.partial(draw_curves, run.task.name),
-        dict(best_step=0, best_score=None, best_loss=None, evaluations_since_best=0, examples=0, settings=settings),
-        args.layer_lr_decay, args.early_stopping_patience,
+    return Loop(
+        functools.partial(backward, run, texts), functools.partial(evaluate_dev, run, dev), write, run.save_model,
+        functools.partial(draw_dev_reports, run, dev),
     )  # fmt: skip
-
-    @functools.lru_cache(1)
-    def batches(epoch):
-        return shuffled_batches(texts.lengths, plan.batch_size, args.seed, epoch, args.bucket)
-
-    for step in steps:
-        batch = batches(steps.epoch)[steps.batch]
-        loss = backward(run, texts, batch, step)
-        steps.state["examples"] += len(batch)
-        steps.learn(loss)
-
-        due, best = steps.due(), False
-        if due.log:
-            steps.log(f"batch: {steps.batch}, rank_id: 0, loss: {loss:f}", {"loss": loss})
-        if due.evaluate:
-            results, logits, score = evaluate_dev(run, dev)
-            best = steps.evaluated(results, score) and run.processes.writes
-            if best:
-                run.save_model(run.output)
-                write_dev_reports(run, dev, logits)
-        if steps.saves:
-            steps.save(run.save_model)
-        if best:
-            draw_dev_reports(run, dev, logits)
-    return steps.state
 
 
 def evaluate_dev(run, dev):
@@ -315,14 +278,10 @@ def predict_tests(run, tests):
 def run_all(args, processes):
     from conversion.sources import fetched, resolve
     from tasks.evaluation import DevSplit
-    from training.precision import choose_inference, choose_precision
     from training.settings import examples_fact, require_same_settings, settings_of
-    from training.start import open_output, require_positions, write_results
+    from training.start import open_output, require_positions
 
-    if args.do_train:
-        precision = choose_precision(args.amp, args.amp_dtype, args.device)
-    else:
-        precision = choose_inference(args.dtype, args.amp, args.amp_dtype, args.device)
+    precision = precision_of(args)
     source = fetched(args.init_from or args.model_name_or_path)
     require_type(args.model_type, source)
     source = source if args.from_scratch else resolve(source, args.model_type)
@@ -332,14 +291,8 @@ def run_all(args, processes):
     tests = test_files(args, task, read, quiet=not processes.writes) if args.do_predict else []
     output, last = open_output(args, processes)
 
-    if last or not args.do_train:
-        start = "nothing"
-    else:
-        start = "head" if args.init_from else "misfit"
-    if args.from_scratch and not last:
-        start = "everything"
-    source = str(last or source)
-    settings = {} if args.mask_conv_padding is None else {"mask_conv_padding": args.mask_conv_padding}
+    start = Start.of(args, source, last)
+    source, settings = start.source, start.changes
     switches = args.do_lower_case, args.strip_accents, args.tokenize_chinese_chars
     tokenizer = load_tokenizer(args.model_type, source, args.vocab_file, *switches)
     begun = None
@@ -353,7 +306,7 @@ def run_all(args, processes):
             require_same_settings(last, begun)
             if processes.writes:
                 say_if_paddlenlp_s(last)
-    model = load_classifier(args.model_type, source, task, tokenizer, start, **settings)
+    model = load_classifier(args.model_type, source, task, tokenizer, start.new, **settings)
     if not args.do_train and processes.writes:
         say_order(args, source, task)
     if args.max_seq_length is None:
@@ -365,7 +318,7 @@ def run_all(args, processes):
         model.config.data_columns = {"text": list(task.texts), "label": task.label}
     if args.recompute:
         model.enable_recompute()
-    run = Run(args, task, model, tokenizer, output, precision, processes)
+    run = Run(args, task, model, tokenizer, output, precision, processes, start, last, begun)
 
     dev = [DevSplit(split, examples[split], run.encoded(examples[split])) for split in task.dev_splits]
     tests = [(name, owner, run.encoded(found)) for name, owner, found in tests]
@@ -378,16 +331,14 @@ def run_all(args, processes):
         say_data(run, own, {"train": texts, "dev": dev[0].texts})
         if not own:
             say_cut(run, {"train": texts})
-        state = train(run, texts, dev, last, begun)
-        state["examples_per_second"] = state["examples"] / max(state["train_seconds"], 1e-9)
+        state = fine_tune(run, task.name, texts.lengths, loop_of(run, texts, dev))
     else:
         say_data(run, own, {"dev": dev[0].texts})
         results, logits, score = evaluate_dev(run, dev)
         if processes.writes:
             write_dev_reports(run, dev, logits)
             draw_dev_reports(run, dev, logits)
-        best = None if math.isnan(score) else score
-        state = dict(step=0, evaluations=[{"step": 0, **results}], best_step=0, best_score=best)
+        state = only_evaluated(results, score)
     if tests and state["best_score"] is not None:
         processes.wait()  # for the best model to be written
         if args.do_train:
@@ -395,17 +346,8 @@ def run_all(args, processes):
                 model=load_classifier(args.model_type, str(output), task, tokenizer, "nothing", **settings)
             )
         predict_tests(run, tests)
-    if processes.writes:
-        write_results(output, args, task=task.name, **({"data": own.facts()} if own else {}), **state)
-    if state["best_score"] is None:
-        kept = f"{output / 'last'} holds step {state['step']}" if args.do_train else "its weights are damaged"
-        raise InputError(f"{source}: no evaluation gave a number (but NaN or infinity); {kept}")
-    if processes.writes:
-        print(
-            f"best {task.main_metric}: {state['best_score']:.4f} at step {state['best_step']}; "
-            f"model and results.json in {output}",
-            file=sys.stderr,
-        )
+    facts = {"data": own.facts()} if own else {}
+    end_run(run, task.main_metric, state, task=task.name, **facts)
 
 
 @script

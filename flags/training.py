@@ -48,6 +48,15 @@ def add_model(parser, model_types, **own):
     return flag.end()
 
 
+def add_fine_tuned_model(parser, model_types):
+    """To add_model, where a fine-tuning may begin."""
+    names = "a published model's name, a checkpoint folder (ours, PaddleNLP's or Hugging Face's), or hf:OWNER/NAME"
+    group = add_model(parser, model_types, model_name_or_path=dict(help=names))
+    group.add_argument("--init_from", metavar="FOLDER", help="fine-tuned model, MNLI's say, to start from; head anew")
+    group.add_argument("--from_scratch", action=FLAG, default=False, help="take the configuration, start at random")
+    return group
+
+
 def add_training(parser, **own):
     flag = _Group(parser.add_argument_group("training"), own)
     flag("--gradient_accumulation_steps", type=at_least(1), default=1, help="batches per step")

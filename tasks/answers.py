@@ -6,7 +6,6 @@ import numpy as np
 
 from tasks.questions import ENCODED_AT_ONCE, answer_place, context_span
 from tasks.token_rows import TokenRows
-from training.order import batches_by_length
 
 
 class Search(NamedTuple):
@@ -83,6 +82,8 @@ def find_spans(engine, tokenizer, questions, windows, search, batch_size, proces
         windows: questions.Windows; search: Search.
         processes: processes.Processes, or anything with its share and add.
     """
+    from training.order import batches_by_length  # which needs Paddle
+
     found, losses = Spans(len(questions), search.n_best_size), np.zeros(2)
     with engine.session():
         for start in processes.share(range(0, len(questions), ENCODED_AT_ONCE)):

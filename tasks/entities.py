@@ -79,3 +79,13 @@ def tag_scores(right, found):
 def types_of_words(tags, scheme):
     """What the picture of confusion counts: of each word its entity's type, or its plain tag."""
     return [tag if scheme == "plain" or tag == OUTSIDE else tag[2:] for tag in tags]
+
+
+def scores_of(sentences, found, scheme):
+    """Scores of tags, and those of every type or plain tag."""
+    return (tag_scores if scheme == "plain" else entity_scores)([sentence.tags for sentence in sentences], found)
+
+
+def main_metric(scheme):
+    """By which models are compared."""
+    return "accuracy" if scheme == "plain" else "f1"

@@ -1,14 +1,16 @@
 """Tagging sentences with a model, and the file that shows it."""
 
 import itertools
+import math
+import time
 from typing import NamedTuple
 
 import numpy as np
 
 from files.atomic import atomic_file
+from tasks.entities import main_metric, scores_of
 from tasks.tags import ENCODED_AT_ONCE, NOT_COUNTED
 from tasks.token_rows import TokenRows
-from training.order import batches_by_length
 
 
 class Tagged(NamedTuple):
@@ -22,6 +24,8 @@ def tag_sentences(engine, tokenizer, sentences, windows, names, batch_size, proc
 
     names: of the tags; a word that has no piece (control characters alone) gets the first one, O where there is one.
     """
+    from training.order import batches_by_length  # which needs Paddle
+
     starts = np.cumsum([0, *(len(sentence.words) for sentence in sentences)])
     numbers = np.zeros(starts[-1], np.float32)
     shares, total, counted = np.zeros(starts[-1], np.float32), 0.0, 0
@@ -65,3 +69,20 @@ def write_conll(path, sentences, tags):
                 known = sentence.tags[place : place + 1]
                 file.write(("\t".join([word, *known, tag]) + "\n").encode())
             file.write(b"\n")
+
+
+def evaluated(tag, sentences, scheme, writes):
+    """What an evaluation gives: split → loss and scores, the Tagged, and the number by which models are compared.
+
+    tag: function that tags the sentences; writes: whether this process prints the line.
+    """
+    from training.log import log
+
+    start = time.time()
+    tagged = tag()
+    found, _ = scores_of(sentences, tagged.tags, scheme)
+    if writes:
+        words = ", ".join(f"{name}: {value}" for name, value in found.items())
+        log(f"eval loss: {tagged.loss:f}, {words}, eval done total : {time.time() - start} s")
+    number = found[main_metric(scheme)]
+    return {"dev": {"loss": tagged.loss, **found}}, tagged, number if math.isfinite(tagged.loss) else math.nan

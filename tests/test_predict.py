@@ -343,8 +343,8 @@ def test_files_that_are_there_stay(folder, tmp_path, capsys, one_line, monkeypat
 
 
 BAD = [
-    ([], r"give either texts or --input_file"),
-    (["x", "--input_file", "y"], r"give either texts or --input_file"),
+    ([], r"give either texts, --input_file, or --question and --context"),
+    (["x", "--input_file", "y"], r"give either texts, --input_file, or --question and --context"),
     (["x", "--text_pair", "a", "b"], r"--text_pair: 2 texts for 1"),
     (["x", "--batch_size", "0"], r"--batch_size must be at least 1, not 0"),
 ]

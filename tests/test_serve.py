@@ -175,7 +175,9 @@ def test_bad_requests(client, body, status, words):
 def test_other_requests(client):
     assert client.get("/predict").status_code == 405
     assert client.get("/nothing").status_code == 404
-    assert client.get("/health").json() == {"status": "ok", "engine": "dynamic", "labels": ["bad", "good"]}
+    assert client.get("/health").json() == {
+        "status": "ok", "engine": "dynamic", "labels": ["bad", "good"], "routes": ["/explain", "/predict"],
+    }  # fmt: skip
     page = client.get("/").text
     assert "<title>ConvBERT in Paddle</title>" in page
     assert not re.search(r"https?://", page)  # works without a network
