@@ -138,7 +138,7 @@ def only_evaluated(results, score):
     return dict(step=0, evaluations=[{"step": 0, **results}], best_step=0, best_score=best)
 
 
-def end_run(run, metric, state, **facts):
+def end_run(run, best_by, state, **facts):
     """Writes results.json, and says what came out. Raises InputError: no evaluation gave a number."""
     from training.start import write_results
 
@@ -150,7 +150,7 @@ def end_run(run, metric, state, **facts):
         raise InputError(f"{run.start.source}: no evaluation gave a number (but NaN or infinity); {kept}")
     if processes.writes:
         print(
-            f"best {metric}: {state['best_score']:.4f} at step {state['best_step']}; "
+            f"best {best_by}: {state['best_score']:.4f} at step {state['best_step']}; "
             f"model and results.json in {output}",
             file=sys.stderr,
         )
