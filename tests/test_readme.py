@@ -22,7 +22,8 @@ TRIED = {  # first word that tells a block → test below
     ".venv-newest": "test_the_comparison_with_the_newest_transformers",
     "TASK_NAME=SST-2": "test_the_fine_tune",
     "glue_sweep.py": "test_the_sweep",
-    "--train_file": "test_own_data",
+    "train.csv": "test_own_data",
+    "run_squad.py": "test_tags_and_answers",
     "make pretrain-demo": "test_the_pretraining_demo",
     "run_pretrain.py": "test_pre_training",
     "tokenizer.py": "test_pre_training",
@@ -91,6 +92,17 @@ def test_the_demo():
 
 
 @pytest.mark.slow
+def test_tags_and_answers():
+    for name in ("tags", "answers"):
+        shutil.rmtree(ROOT / "output" / name, ignore_errors=True)
+    printed = run(block("run_squad.py")).stdout
+    tagged, answered = map(json.loads, printed.splitlines()[-2:])
+    assert [entity["type"] for entity in tagged["entities"]] == ["time", "person", "thing"]
+    assert answered["answer"] in "The hat was repaired by the boxer."
+    assert len(re.findall(r"^eval loss: .*f1: ", printed, re.M)) >= 2
+
+
+@pytest.mark.slow
 @needs("torch", "transformers")
 def test_the_comparison():
     printed = run(block("python compare.py\n"), HF_ENDPOINT="http://127.0.0.1:9").stdout
@@ -151,9 +163,7 @@ def test_the_sweep(tmp_path, cached):
 def test_own_data(tmp_path, cached):
     for name in ("train", "dev"):
         (tmp_path / f"{name}.csv").write_text("text,label\ngood film,yes\nbad film,no\n")
-    command = (
-        block("--train_file").replace("train.csv", f"{tmp_path}/train.csv").replace("dev.csv", f"{tmp_path}/dev.csv")
-    )
+    command = block("train.csv").replace("train.csv", f"{tmp_path}/train.csv").replace("dev.csv", f"{tmp_path}/dev.csv")
     command = command.replace("output/mine", f"{tmp_path}/mine")
     first, second = run(command, **cached).stdout.splitlines()[-2:]
     assert re.fullmatch(r'\{"text": "And another\.", "label": "(yes|no)", "probabilities": .*\}', second)
