@@ -21,10 +21,12 @@ from files.errors import InputError
 from files.json_files import write_json
 from flags.command_line import FLAG, ArgumentParser, script
 from flags.computing import AS_TRAINED, add_length
+from serving.heads import HEADS
 from serving.predictor import Predictor
 from tasks import programs
 from tasks.classifiers import stored_columns
 from tasks.glue import find_task, read_examples
+from tasks.heads import stored_head
 
 TOLERANCE = 1e-5  # largest difference of a logit from the model's
 
@@ -93,7 +95,7 @@ def largest_difference(model, program, config, pad_id, several):
             if several:
                 same += ((expected > 0) == (found > 0)).all(-1).tolist()
             else:
-                same += (expected.argmax(-1) == found.argmax(-1)).tolist()
+                same += (expected.argmax(-1) == found.argmax(-1)).ravel().tolist()
     return float(np.max(differences)), float(np.mean(same))  # NaN stays NaN
 
 
@@ -112,6 +114,17 @@ def compare_on(task, examples, before, after):
     return {"examples": len(texts), "agreement": agreement, "model": scores[0], "program": scores[1]}
 
 
+def exported(args, head):
+    """What answers with the folder's model."""
+    if head not in HEADS:
+        return Predictor(args.model, args.max_seq_length, engine="dynamic")
+    if args.task_name or args.validation_file:
+        raise InputError(f"{args.model}: dev sets are scored for classifiers; predict.py takes what is exported")
+    if programs.program_note(shipped(args.model)):
+        raise InputError(f"{args.model}: holds a program already")
+    return HEADS[head](shipped(args.model), args.max_seq_length)
+
+
 def versions():
     found = {}
     for package in ("paddlepaddle", "paddle2onnx", "onnx", "onnxruntime"):
@@ -128,9 +141,10 @@ def main(argv=None):
     output = Path(args.output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"--output {output}: not empty; name a new folder")
-    predictor = Predictor(args.model, args.max_seq_length, engine="dynamic")
+    head = stored_head(shipped(args.model))
+    predictor = exported(args, head)
     model, config = predictor.engine.model, predictor.engine.model.config
-    task, examples = read_dev(args, predictor)
+    task, examples = (None, []) if head in HEADS else read_dev(args, predictor)
     engine = "onnxruntime" if args.format == "onnx" else "paddle_inference"
     note = {"engine": engine, "precision": "int8" if args.int8 else "float32"}
     note |= {"max_seq_length": predictor.max_seq_length, "max_position_embeddings": predictor.positions}
@@ -148,7 +162,8 @@ def main(argv=None):
         write_json(folder / programs.NOTE, note)
         program = programs.ENGINES[engine](folder)
         pad_id = predictor.tokenizer.pad_token_id
-        worst, same = largest_difference(predictor.engine, program, config, pad_id, predictor.has_several)
+        several = head not in HEADS and predictor.has_several
+        worst, same = largest_difference(predictor.engine, program, config, pad_id, several)
         if not worst <= (np.finfo(np.float32).max if args.int8 else TOLERANCE):
             raise InputError(f"{output}: not made; its logits differ from the model's by {worst:.1e}")
         note["check"] = {"largest_difference": worst, "same_answer": same}

@@ -155,9 +155,8 @@ def run_all(args, processes):
     tests = read_sentences(args.test_file, labelled=False) if args.do_predict else []
     scheme = scheme_of([sentence for found in sentences.values() for sentence in found], args.scheme)
     windows = Windows(args.max_seq_length, args.stride)
-    run = begin(
-        args, processes, KIND, windows, sentences, functools.partial(find_names, args, sentences=sentences)
-    )  # fmt: skip
+    examples = {split: [sentence[:2] for sentence in found] for split, found in sentences.items()}  # wherever they lie
+    run = begin(args, processes, KIND, windows, examples, functools.partial(find_names, args, sentences=sentences))
     if processes.writes and not args.scheme:
         print(f"scheme: {scheme} (--scheme decides)", file=sys.stderr)
     dev = sentences["dev"]

@@ -13,7 +13,7 @@ from tasks import programs
 from tasks.answers import Search, find_spans
 from tasks.classifiers import load_tokenizer, stored_labels
 from tasks.entities import entities
-from tasks.heads import load_head
+from tasks.heads import KINDS, load_head, stored_head
 from tasks.questions import Question
 from tasks.questions import Windows as QuestionWindows
 from tasks.tagging import tag_sentences
@@ -32,9 +32,9 @@ class _Head:
     """A folder with a head of the subclass's `kind`.
 
     Args:
-        folder: as the scripts, `save_pretrained` or Hugging Face made it.
+        folder: as the scripts, export.py, `save_pretrained` or Hugging Face made it.
         max_seq_length: tokens of a window; None: as many as in training, which the folder says.
-        precision: a precision.Precision; None: float32, OwnInference.
+        precision: a precision.Precision; None: float32, OwnInference. Not for programs.
     """
 
     kind = ""
@@ -44,20 +44,23 @@ class _Head:
         from training.precision import OwnInference
 
         self.folder, self.batch_size = folder, batch_size
-        model_type = stored_model_type(folder)
-        if programs.program_note(folder):
-            raise InputError(f"{folder}: holds a program; answers and tags come from the folder that it was made of")
-        source = resolve(str(folder), model_type)
-        self.tokenizer = load_tokenizer(model_type, source)
-        names = None
+        model_type, note = stored_model_type(folder), programs.program_note(folder)
+        source = str(folder) if note else resolve(str(folder), model_type)
+        self.tokenizer, self.names = load_tokenizer(model_type, source), None
         if self.kind == "ForTokenClassification":
             count, names = stored_labels(source)
-            names = names or [f"LABEL_{number}" for number in range(count)]
-        model = load_head(model_type, source, self.kind, self.tokenizer, "nothing", names)
-        self.names, self.engine = names, programs.Dynamic(model, precision or OwnInference("float32"))
-        positions = model.config.max_position_embeddings
+            self.names = names or [f"LABEL_{number}" for number in range(count)]
+        if note:
+            if stored_head(folder) != self.kind:
+                raise InputError(f"{folder}: no program for {KINDS[self.kind]}")
+            self.engine = programs.ENGINES[note["engine"]](folder)
+            self.positions = note["max_position_embeddings"]
+        else:
+            model = load_head(model_type, source, self.kind, self.tokenizer, "nothing", self.names)
+            self.engine = programs.Dynamic(model, precision or OwnInference("float32"))
+            self.positions = model.config.max_position_embeddings
         usual = stored_length(source) or LENGTHS[self.kind]
-        self.max_seq_length = min(max_seq_length or usual, positions)
+        self.max_seq_length = min(max_seq_length or usual, self.positions)
         stored = read_json_object(Path(source) / "config.json").get("trained_with")
         self.settings = DEFAULTS | (stored if isinstance(stored, dict) else {})
 

@@ -3,9 +3,10 @@
 import json
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, needs
 from family_models import saved
 
+import export
 import predict
 from files.errors import InputError
 from files.json_files import read_json
@@ -123,6 +124,22 @@ def test_what_does_not_fit_is_one_line(folders, tmp_path, monkeypatch, one_line,
     (tmp_path / "bad.jsonl").write_text("{\n")
     (tmp_path / "no.jsonl").write_text('{"question": "Who"}\n')
     one_line(predict.main(["--model", str(folders / folder), "--device", "cpu", *flags.split()]), message)
+
+
+@needs("paddle2onnx", "onnxruntime")
+@pytest.mark.parametrize("form", ["onnx", "paddle_inference"])
+@pytest.mark.parametrize("kind", ["answers", "tags"])
+def test_an_exported_head_says_the_same(folders, tmp_path, kind, form):
+    flags = ["--output", str(tmp_path / "program"), "--format", form, "--max_seq_length", "32"]
+    assert export.main(["--model", str(folders / kind), *flags]) == 0
+    maker, given = (Answering, [("Who?", TEXT)]) if kind == "answers" else (Tagging, [TEXT])
+    (before,), (after,) = (maker(folder, 32)(given) for folder in (folders / kind, tmp_path / "program"))
+    if kind == "answers":
+        assert after["answer"] == before["answer"]
+        assert after["probability"] == pytest.approx(before["probability"], abs=1e-5)
+    else:
+        assert after["tags"] == before["tags"]
+        assert [entity["text"] for entity in after["entities"]] == [entity["text"] for entity in before["entities"]]
 
 
 def test_another_head_is_refused(folders):
