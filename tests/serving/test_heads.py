@@ -5,6 +5,7 @@ import json
 import pytest
 from conftest import ROOT, needs
 from family_models import saved
+from test_serve import client_of  # noqa: F401  (a fixture)
 
 import export
 import predict
@@ -124,6 +125,34 @@ def test_what_does_not_fit_is_one_line(folders, tmp_path, monkeypatch, one_line,
     (tmp_path / "bad.jsonl").write_text("{\n")
     (tmp_path / "no.jsonl").write_text('{"question": "Who"}\n')
     one_line(predict.main(["--model", str(folders / folder), "--device", "cpu", *flags.split()]), message)
+
+
+def test_the_server_answers_and_tags(folders, client_of):  # noqa: F811
+    asking = client_of(Answering(folders / "answers", 32))
+    assert asking.get("/health").json()["routes"] == ["/answer"]
+    (found,) = asking.post("/answer", json=dict(question="Who?", context=TEXT)).json()["answers"]
+    assert TEXT[found["start"] : found["end"]] == found["answer"]
+    several = asking.post("/answer", json=dict(question=["Who?", "Where?"], context=TEXT)).json()["answers"]
+    assert len(several) == 2
+    assert several[0]["answer"] == found["answer"]
+    assert 'data-head="answers"' in asking.get("/").text
+    assert asking.post("/predict", json=dict(text="x")).status_code == 404
+    assert asking.post("/answer", json=dict(question="Who?")).status_code == 422
+    assert asking.post("/answer", json=dict(question=["Who?"], context=["a", "b"])).status_code == 422
+    refused = asking.post("/answer", json=dict(question=" ", context=TEXT))
+    assert (refused.status_code, refused.json()["detail"]) == (422, "question 1 has no word")
+    assert asking.post("/answer", json=dict(question=[], context=TEXT)).json() == {"answers": []}
+
+    tagging = client_of(Tagging(folders / "tags", 32))
+    assert tagging.get("/health").json()["routes"] == ["/tag"]
+    assert tagging.get("/health").json()["labels"][0] == "O"
+    (found,) = tagging.post("/tag", json=dict(text=TEXT)).json()["tagged"]
+    assert [TEXT[start:end] for start, end in found["places"]] == found["words"]
+    (one,) = tagging.post("/tag", json=dict(words=["On", "Monday"])).json()["tagged"]
+    two = tagging.post("/tag", json=dict(words=[["On", "Monday"], ["the"]])).json()["tagged"]
+    assert one["tags"] == two[0]["tags"]
+    assert tagging.post("/tag", json=dict(text="a", words=["a"])).status_code == 422
+    assert tagging.post("/tag", json={}).status_code == 422
 
 
 @needs("paddle2onnx", "onnxruntime")
