@@ -185,9 +185,9 @@ class Run(NamedTuple):
     output: Path
     precision: Any  # precision.Precision
     processes: Any  # processes.Processes
-    start: Start
-    last: Path | None  # the folder that a stopped run goes on from
-    settings: dict | None  # of settings.settings_of, of a training
+    start: Start | None = None
+    last: Path | None = None  # the folder that a stopped run goes on from
+    settings: dict | None = None  # of settings.settings_of, of a training
 
     def encoded(self, examples):
         return EncodedTexts(self.tokenizer, examples, self.args.max_seq_length)
@@ -222,17 +222,18 @@ def backward(run, texts, batch, step):
     return float(run.processes.add(total)) / run.processes.count
 
 
-def loop_of(run, texts, dev):
-    """What fine_tuning.fine_tune calls."""
+def train(run, texts, dev):
+    """See fine_tuning.fine_tune."""
 
     def write(logits):
         run.save_model(run.output)
         write_dev_reports(run, dev, logits)
 
-    return Loop(
+    loop = Loop(
         functools.partial(backward, run, texts), functools.partial(evaluate_dev, run, dev), write, run.save_model,
         functools.partial(draw_dev_reports, run, dev),
     )  # fmt: skip
+    return fine_tune(run, run.task.name, texts.lengths, loop)
 
 
 def evaluate_dev(run, dev):
@@ -331,7 +332,7 @@ def run_all(args, processes):
         say_data(run, own, {"train": texts, "dev": dev[0].texts})
         if not own:
             say_cut(run, {"train": texts})
-        state = fine_tune(run, task.name, texts.lengths, loop_of(run, texts, dev))
+        state = train(run, texts, dev)
     else:
         say_data(run, own, {"dev": dev[0].texts})
         results, logits, score = evaluate_dev(run, dev)

@@ -98,7 +98,7 @@ def build(config, generator_config):
     return generator, discriminator, head
 
 
-def attend(self, hidden, mask=None, **ignored):
+def attend(self, hidden, mask=None, *ignored, **others):
     """What Hugging Face's ConvBertSelfAttention computes, by sums over the K taps: its products of K numbers, and its
     depthwise convolution, take most of a step on a GPU. hidden [B, L, E] → [B, L, E]."""
     import torch
