@@ -42,7 +42,7 @@ class Reading:
         self.path, self.questions = Path(path), []
         self._unanswerable, self._labelled, self._ids = unanswerable, labelled, {}
         self.moved, self.lost = [], []  # ids of questions with an answer that is elsewhere, or nowhere, in the context
-        self.blank = 0  # contexts without a word
+        self.blank = self.wordless = 0  # contexts, and questions, without a word
         for where, record in _records(self.path):
             self._add(where, record)
         if not self.questions:
@@ -63,9 +63,8 @@ class Reading:
         if number in self._ids:
             raise InputError(f"{where}: the id {number!r} is {self._ids[number]}'s already")
         self._ids[number] = where
-        if not text.strip():
-            raise InputError(f"{where}: the question has no word")
         self.blank += not context.strip()
+        self.wordless += not text.strip()
         answers = tuple(self._answers(where, record, context, number)) if self._labelled else ()
         self.questions.append(Question(number, text, context, answers))
 
@@ -106,8 +105,9 @@ class Reading:
             if ids:
                 names = ", ".join(ids[:SHOWN]) + (", …" if len(ids) > SHOWN else "")
                 print(f"warning: {self.path}: {len(ids):,} {words} ({names})", file=sys.stderr)
-        if self.blank:
-            print(f"warning: {self.path}: {self.blank:,} contexts without a word", file=sys.stderr)
+        for count, words in ((self.blank, "contexts"), (self.wordless, "questions")):
+            if count:
+                print(f"warning: {self.path}: {count:,} {words} without a word", file=sys.stderr)
 
 
 def _records(path):

@@ -66,7 +66,6 @@ ANSWERS = [
     (SQUAD, {"train.jsonl": b'{"id": "\xff"}\n'}, "train.jsonl: not UTF-8"),
     (SQUAD, record(context=None), "line 1: 'context' must be a text, not null"),
     (SQUAD, record(question=3), "line 1: 'question' must be a text, not 3"),
-    (SQUAD, record(question=" "), "line 1: the question has no word"),
     (SQUAD, record(id=[1]), r"line 1: 'id' must be a text, not \[1\]"),
     (SQUAD, {"train.jsonl": f"{json.dumps(QUESTION)}\n" * 2}, "line 2: the id '1' is train.jsonl, line 1's already"),
     (SQUAD, record(answers=None), "line 1: 'answers' must be a list, not null"),
@@ -178,9 +177,11 @@ def test_answers_that_are_nowhere_are_counted_and_left_out(here, capsys):
 def test_empty_contexts_and_long_questions(here, capsys):
     long = {**QUESTION, "id": "2", "question": "where " * 40 + "?"}
     empty = {**QUESTION, "id": "3", "context": " ", "answers": []}
-    change(here, {"dev.jsonl": "\n".join(map(json.dumps, (QUESTION, long, empty)))})
+    wordless = {**QUESTION, "id": "4", "question": " "}
+    change(here, {"dev.jsonl": "\n".join(map(json.dumps, (QUESTION, long, empty, wordless)))})
     assert run_squad.main(f"{SQUAD} --version_2_with_negative".split()) == 0
     printed = capsys.readouterr().err
     assert "dev: 1 questions cut to --max_query_length" in printed
     assert "warning: dev.jsonl: 1 contexts without a word" in printed
+    assert "warning: dev.jsonl: 1 questions without a word" in printed
     assert json.loads((here / "out/predictions.json").read_text())["3"] == ""
