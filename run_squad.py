@@ -69,17 +69,20 @@ def parse_args(argv):
 
 
 def backward(run, windows, batch, step):
-    """Gradients of the mean loss of a batch, averaged over all processes. Returns the loss, the same in each."""
+    """Gradients of the mean loss of a batch, averaged over all processes. Returns the loss, the same in each.
+
+    As in Hugging Face the softmax is over padding, too, so all pieces of a batch are as wide as its longest row.
+    """
     import paddle
 
     from training.order import seed_step, weighted_pieces
 
     seed_step(run.args.seed, step, run.processes.rank)
-    total = 0.0
+    total, width = 0.0, int(windows.lengths[batch].max())
     with run.precision.training():
         for rows, weight in weighted_pieces(batch, run.args.batch_size, run.processes):
             starts, ends = (paddle.to_tensor(places[rows]) for places in (windows.starts, windows.ends))
-            loss = run.model(**windows.inputs(rows), start_positions=starts, end_positions=ends).loss
+            loss = run.model(**windows.inputs(rows, width), start_positions=starts, end_positions=ends).loss
             loss = loss if weight == 1 else loss * weight
             run.precision.backward(loss)
             total += float(loss)

@@ -31,11 +31,11 @@ class TokenRows:
     def __len__(self):
         return len(self.lengths)
 
-    def arrays(self, indices):
-        """The model's inputs for these rows, int64 [B, longest row]."""
+    def arrays(self, indices, width=0):
+        """The model's inputs for these rows, int64 [B, longest row], or wider."""
         indices = np.array(indices, np.int64).reshape(-1, 1)
         lengths = self.lengths[indices]
-        places = np.arange(lengths.max(initial=0))
+        places = np.arange(lengths.max(initial=width))
         real = places < lengths
         ids = np.full(real.shape, self.tokenizer.pad_token_id, np.int64)
         ids[real] = self._ids[(self._starts[indices] + places)[real]]
@@ -44,8 +44,8 @@ class TokenRows:
             "input_ids": ids, "token_type_ids": types.astype(np.int64), "attention_mask": real.astype(np.int64),
         }  # fmt: skip
 
-    def inputs(self, indices):
+    def inputs(self, indices, width=0):
         """The same as tensors."""
         import paddle
 
-        return {key: paddle.to_tensor(array) for key, array in self.arrays(indices).items()}
+        return {key: paddle.to_tensor(array) for key, array in self.arrays(indices, width).items()}
