@@ -20,7 +20,7 @@ class Spans:
 
     `places` int [N, n_best_size, 2]: start and end in the context, in characters; `logits` float32 [N, n_best_size, 2]:
     of start and end; `counts` int [N]: how many there are, the best first; `nulls` float32 [N]: the smallest sum of
-    both logits at [CLS] in a window. `loss`: mean over all windows, NaN without answers to learn from.
+    both logits at [CLS] in a window. `loss`: mean over all windows, as if who has no answer should have none.
 
     A question takes 300 bytes here, however long its context is.
     """
@@ -100,9 +100,7 @@ def find_spans(engine, tokenizer, questions, windows, search, batch_size, proces
 
 
 def _losses(columns, questions, logits):
-    """The sum of what training minimises, and the number of windows; 0, 0 where no answers are known."""
-    if not any(question.answers for question in questions):
-        return 0.0, 0
+    """The sum of what training minimises, and the number of windows; a question without answers wants [CLS]."""
     total = 0.0
     for row, number in enumerate(columns["overflow_to_sample_mapping"]):
         place = answer_place(columns, row, questions[number].answers)

@@ -130,6 +130,17 @@ def test_every_token_has_one_widest_window(tokenizer):
     assert set(seen.values()) == {1}
 
 
+def test_the_loss_counts_questions_without_an_answer(tokenizer):
+    asked = [question._replace(answers=()) for question in questions(20)]
+    engine, windows = Random(), Windows(40, 9, 5)
+    spans = find_spans(engine, tokenizer, asked, windows, Search(), 7, ALONE)
+    losses = []
+    for ids in windows.encode(tokenizer, asked)["input_ids"]:
+        shares = np.exp(engine.seen[tuple(ids)].astype(np.float64))
+        losses.append(-np.log(shares[0] / shares.sum(axis=0)).mean())
+    assert spans.loss == pytest.approx(np.mean(losses), rel=1e-5)
+
+
 def test_memory_does_not_grow_with_windows(tokenizer):
     """Spans of a text of 3 windows take as much as those of one of 300."""
     sizes = []
