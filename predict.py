@@ -25,6 +25,8 @@ import sys
 from collections import deque
 from pathlib import Path
 
+import numpy as np
+
 from files.atomic import atomic_file
 from files.downloads import shipped
 from files.errors import InputError
@@ -245,8 +247,40 @@ def told(args, head):
             yield json.dumps(found, ensure_ascii=False) + "\n"
 
 
+def embedded(args, texts, ready):
+    """Yields the lines of the vectors of (text, text_pair), or for a .npy file its bytes."""
+    from serving.embeddings import Embedder
+    from training.device import choose_device
+    from training.precision import choose_inference
+
+    precision = choose_inference(args.dtype, args.amp, args.amp_dtype, choose_device(args.device))
+    embedder = Embedder(args.model, args.embeddings, args.max_seq_length, args.batch_size, precision)
+    whole = (args.output_file or "").lower().endswith(".npy")
+    kept = [np.zeros([0, embedder.width], np.float32)]
+    for chunk in chunks(iter(texts), ready):
+        singles, seconds = zip(*chunk, strict=True)
+        vectors = embedder(singles, None if seconds[0] is None else seconds)
+        if whole:
+            kept.append(vectors)
+            continue
+        for text, second, vector in zip(singles, seconds, vectors, strict=True):
+            found = {"text": text} | ({} if second is None else {"text_pair": second})
+            yield json.dumps(found | {"embedding": [round(float(x), 7) for x in vector]}, ensure_ascii=False) + "\n"
+    if whole:
+        content = io.BytesIO()
+        np.save(content, np.concatenate(kept))
+        yield content.getvalue()
+    say_what_was_cut(embedder)
+
+
 def require_fitting(args, head):
     """Raises InputError where flags are for another kind of model."""
+    if args.embeddings:
+        if wrong := [name for name in ("question", "explain", "layer", "split_special_tokens") if getattr(args, name)]:
+            raise InputError(f"--{wrong[0]}: not with --embeddings")
+        if args.format == "csv" or args.engine != "auto":
+            raise InputError("--embeddings writes JSON lines, or a .npy file, and computes with the model itself")
+        return
     answers = head == "ForQuestionAnswering"
     if bool(args.question) and not answers:
         raise InputError(f"--question: {args.model} has no head for answers; run_squad.py trains one")
@@ -279,6 +313,10 @@ def parse_args(argv):
     parser.add_argument("--text_pair_column", help="column of the second text")
     parser.add_argument("--output_file", help="left out: standard output")
     parser.add_argument("--format", choices=["jsonl", "csv"], help="left out: csv if --output_file ends so, else jsonl")
+    parser.add_argument(
+        "--embeddings", choices=["cls", "mean"],
+        help="no answers but vectors of any model's encoder, the first token's or the mean; JSON lines, or a .npy file",
+    )  # fmt: skip
     parser.add_argument("--explain", metavar="PNG", help="picture of what the model does with the first text")
     parser.add_argument("--layer", type=int, help="layer that --explain looks into, from 1; left out: the middle one")
     parser.add_argument(
@@ -306,8 +344,11 @@ def main(argv=None):
     args = parse_args(argv)
     head = stored_head(shipped(args.model))
     require_fitting(args, head)
-    if head in HEADS:
+    if head in HEADS and not args.embeddings:
         write(args, told(args, head))
+        return
+    if args.embeddings:
+        write(args, embedded(args, *given_texts(args)))
         return
     predictor = make_predictor(args, args.engine)
     if args.explain:
@@ -316,6 +357,17 @@ def main(argv=None):
         pair = args.text_pair[0] if args.text_pair else None
         draw_explanation(explain(predictor, args.texts[0], pair, args.layer), args.explain)
         predictor.cut = 0  # the text is counted below
+    texts, ready = given_texts(args)
+    try:
+        write(args, answers(predictor, texts, args.format, ready))
+    except KeyboardInterrupt:
+        say_what_was_cut(predictor)
+        raise
+    say_what_was_cut(predictor)
+
+
+def given_texts(args):
+    """An iterable of (text, text_pair), and a function that says whether the next one is there."""
     if args.texts:
         texts, ready = zip(args.texts, args.text_pair or [None] * len(args.texts), strict=True), lambda: True
     else:
@@ -323,12 +375,7 @@ def main(argv=None):
         stored = (stored_columns(shipped(args.model)) or {}).get("text")
         texts = read_texts(args.input_file, args.text_column, args.text_pair_column, lines, stored)
         ready = lines.ready if lines else lambda: True
-    try:
-        write(args, answers(predictor, texts, args.format, ready))
-    except KeyboardInterrupt:
-        say_what_was_cut(predictor)
-        raise
-    say_what_was_cut(predictor)
+    return texts, ready
 
 
 def write(args, lines):
@@ -340,7 +387,7 @@ def write(args, lines):
         return
     with atomic_file(args.output_file) as file:
         for line in lines:
-            file.write(line.encode())
+            file.write(line if isinstance(line, bytes) else line.encode())
 
 
 if __name__ == "__main__":
