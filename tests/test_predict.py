@@ -16,6 +16,7 @@ import predict
 from family.architectures import MODEL_TYPES, config_class, model_class
 from layers import inference
 from modeling import ConvBertForSequenceClassification
+from serving import arriving
 from serving.predictor import Predictor
 
 TEXTS = ["A fine film.", "Dull, and far too long; nobody wants that.", "", "word " * 300, "好看的电影", "a, b\tc"]
@@ -140,7 +141,7 @@ def test_a_regression_answers_with_a_score(tmp_path, capsys):
 
 
 def test_many_texts_in_chunks(folder, monkeypatch):
-    monkeypatch.setattr(predict, "CHUNK", 5)
+    monkeypatch.setattr(arriving, "CHUNK", 5)
     predictor = Predictor(folder)
     texts = [f"{'very ' * (7 * number % 11)}good number {number}" for number in range(23)]
     lines = list(predict.answers(predictor, ((text, None) for text in texts), "jsonl"))
