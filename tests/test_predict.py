@@ -320,7 +320,7 @@ def test_what_is_there_is_answered_together(tmp_path, monkeypatch):
             lines = predict.ArrivingLines(path)
             found = list(predict.chunks(predict.read_texts(path, lines=lines), lines.ready))
             assert [text for chunk in found for text, _ in chunk] == texts
-            assert len(found[0]) == predict.CHUNK
+            assert len(found[0]) == arriving.CHUNK
             assert len(found) <= 6
     finally:
         process.kill()
