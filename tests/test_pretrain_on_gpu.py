@@ -96,6 +96,7 @@ def test_attention_is_hugging_faces_and_losses_are_those_of_the_joint_model(text
     assert found["disc_loss"].item() == pytest.approx(expected.disc_loss.item(), rel=1e-5)
 
 
+@pytest.mark.slow
 @needs("torch", "transformers")
 def test_a_run_that_convert_reads(text, tmp_path):
     from modeling import ConvBertDiscriminator

@@ -502,6 +502,7 @@ print(*(hashlib.sha256(a).hexdigest() for a in (d_x, d_residual, sums)))
 """
 
 
+@pytest.mark.slow
 def test_the_run_that_fills_the_cache_gives_the_same_bits(tmp_path):
     first, second = (fresh(ONE_KERNEL, NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2))
     assert first.returncode == second.returncode == 0, first.stderr + second.stderr
