@@ -31,7 +31,7 @@ from flags.command_line import ArgumentParser, add_overwrite, is_picture, requir
 from flags.computing import add_inference
 from serving.arriving import ArrivingLines, chunks, is_table, read_questions, read_texts, read_untagged
 from serving.heads import HEADS, make_head
-from serving.predictor import make_predictor
+from serving.predictor import make_predictor, precision_of
 from tasks import programs
 from tasks.classifiers import stored_columns
 from tasks.heads import stored_head
@@ -112,11 +112,8 @@ def told(args, head):
 def embedded(args, texts, ready):
     """Yields the lines of the vectors of (text, text_pair), or for a .npy file its bytes."""
     from serving.embeddings import Embedder
-    from training.device import choose_device
-    from training.precision import choose_inference
 
-    precision = choose_inference(args.dtype, args.amp, args.amp_dtype, choose_device(args.device))
-    embedder = Embedder(args.model, args.embeddings, args.max_seq_length, args.batch_size, precision)
+    embedder = Embedder(args.model, args.embeddings, args.max_seq_length, args.batch_size, precision_of(args))
     whole = (args.output_file or "").lower().endswith(".npy")
     kept = [np.zeros([0, embedder.width], np.float32)]
     for chunk in chunks(iter(texts), ready):

@@ -7,9 +7,8 @@ from fastapi import Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from serving.application import LONGEST_TEXT, MOST_TEXTS
 from serving.waiting import found_by
-
-MOST_TEXTS, LONGEST_TEXT = 1000, 100_000  # of a request; characters
 
 Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
 Texts = Annotated[list[Text], Field(max_length=MOST_TEXTS)]

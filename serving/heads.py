@@ -8,7 +8,7 @@ import numpy as np
 from files.downloads import shipped
 from files.errors import InputError
 from files.json_files import read_json_object
-from serving.predictor import NoNumber, stored_model_type
+from serving.predictor import NoNumber, precision_of, stored_model_type
 from tasks import programs
 from tasks.answers import Search, find_spans
 from tasks.classifiers import load_tokenizer, stored_labels
@@ -182,8 +182,4 @@ HEADS = {head.kind: head for head in (Answering, Tagging)}
 
 def make_head(args, kind):
     """The one of HEADS that a script's flags ask for."""
-    from training.device import choose_device
-    from training.precision import choose_inference
-
-    precision = choose_inference(args.dtype, args.amp, args.amp_dtype, choose_device(args.device))
-    return HEADS[kind](shipped(args.model), args.max_seq_length, args.batch_size, precision)
+    return HEADS[kind](shipped(args.model), args.max_seq_length, args.batch_size, precision_of(args))

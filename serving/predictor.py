@@ -30,15 +30,19 @@ class Prediction(NamedTuple):
     score: float | None = None  # a regression's number
 
 
-def make_predictor(args, engine="auto", independent=False):
-    """The Predictor that a script's flags ask for."""
+def precision_of(args):
+    """The Precision that a script's flags ask for, on the device that they ask for. Raises InputError."""
     from training.device import choose_device
     from training.precision import choose_inference
 
+    return choose_inference(args.dtype, args.amp, args.amp_dtype, choose_device(args.device))
+
+
+def make_predictor(args, engine="auto", independent=False):
+    """The Predictor that a script's flags ask for."""
     if args.dtype and programs.program_note(shipped(args.model)):
         raise InputError(f"--dtype {args.dtype}: {args.model} holds a program, which computes as it was exported")
-    device = choose_device(args.device)
-    precision = choose_inference(args.dtype, args.amp, args.amp_dtype, device)
+    precision = precision_of(args)
     return Predictor(
         args.model, args.max_seq_length, args.batch_size, precision, engine, args.split_special_tokens, independent
     )
