@@ -35,13 +35,13 @@ def precision_of(args):
     from training.device import choose_device
     from training.precision import choose_inference
 
+    if args.dtype and programs.program_note(shipped(args.model)):
+        raise InputError(f"--dtype {args.dtype}: {args.model} holds a program, which computes as it was exported")
     return choose_inference(args.dtype, args.amp, args.amp_dtype, choose_device(args.device))
 
 
 def make_predictor(args, engine="auto", independent=False):
     """The Predictor that a script's flags ask for."""
-    if args.dtype and programs.program_note(shipped(args.model)):
-        raise InputError(f"--dtype {args.dtype}: {args.model} holds a program, which computes as it was exported")
     precision = precision_of(args)
     return Predictor(
         args.model, args.max_seq_length, args.batch_size, precision, engine, args.split_special_tokens, independent

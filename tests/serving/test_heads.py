@@ -158,7 +158,7 @@ def test_the_server_answers_and_tags(folders, client_of):  # noqa: F811
 @needs("paddle2onnx", "onnxruntime")
 @pytest.mark.parametrize("form", ["onnx", "paddle_inference"])
 @pytest.mark.parametrize("kind", ["answers", "tags"])
-def test_an_exported_head_says_the_same(folders, tmp_path, kind, form):
+def test_an_exported_head_says_the_same(folders, tmp_path, capsys, one_line, kind, form):
     flags = ["--output", str(tmp_path / "program"), "--format", form, "--max_seq_length", "32"]
     assert export.main(["--model", str(folders / kind), *flags]) == 0
     maker, given = (Answering, [("Who?", TEXT)]) if kind == "answers" else (Tagging, [TEXT])
@@ -169,6 +169,9 @@ def test_an_exported_head_says_the_same(folders, tmp_path, kind, form):
     else:
         assert after["tags"] == before["tags"]
         assert [entity["text"] for entity in after["entities"]] == [entity["text"] for entity in before["entities"]]
+    capsys.readouterr()
+    asked = ["--input_file", str(tmp_path / "none.jsonl"), "--dtype", "bfloat16", "--device", "cpu"]
+    one_line(predict.main(["--model", str(tmp_path / "program"), *asked]), "holds a program, which computes as it was")
 
 
 def test_another_head_is_refused(folders):
