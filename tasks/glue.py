@@ -67,8 +67,8 @@ class Task:
 
     @property
     def positive(self):
-        """The index of the class that precision, recall and F1 are of: 1, wherever it stands."""
-        return self.labels.index("1") if "1" in self.labels else 1
+        """Of two classes the index of the one that precision, recall and F1 are of: 1, wherever it stands."""
+        return self.labels.index("1") if "1" in self.labels and len(self.labels) == 2 else 1
 
     def in_order(self, names):
         """This task with its labels in the order of a model's names for them; None: they are other labels."""

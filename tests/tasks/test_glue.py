@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -306,6 +307,15 @@ def test_scores_against_values_by_hand():
     )
     # ties share their mean rank: ranks 1.5, 1.5, 3 against 1, 2, 3
     assert score(TASKS["STS-B"], [1.0, 1.0, 2.0], [1.0, 2.0, 3.0])["spearman"] == pytest.approx(math.sqrt(3) / 2)
+
+
+@pytest.mark.parametrize("labels", [("1", "2", "3"), ("0", "1", "2"), ("2", "1", "3"), ("1", "0"), ("0", "1")])
+def test_accuracy_counts_every_class(labels):
+    """Stars from 1 on, say: the class called 1 counts as much as the others."""
+    task = replace(TASKS["SST-2"], labels=labels)
+    right = [0, 1, len(labels) - 1, 0]
+    found = [0, 1, 0, 1]
+    assert score(task, found, right)["acc"] == 0.5
 
 
 def test_main_metric_is_among_the_scores():
