@@ -52,8 +52,6 @@ def parse_args(argv):
 
 def read_dev(args, predictor):
     """The task of the dev set and its examples; (None, []) without one."""
-    if (args.task_name or args.validation_file) and predictor.has_several:
-        raise InputError(f"{args.model}: any number of labels for a text; dev sets are scored for models of one label")
     if args.task_name:
         task = find_task(args.task_name)
         task = task.in_order(predictor.task.labels) or task
@@ -64,9 +62,11 @@ def read_dev(args, predictor):
         from tasks.tables import read_rows
 
         rows = read_rows(args.validation_file)
-        known, regression = predictor.task.labels or None, predictor.task.is_regression
-        stored = stored_columns(shipped(args.model))
-        task = own_task(args.validation_file, rows, None, None, None, regression, known, stored, trained=bool(known))
+        known, stored = predictor.task.labels or None, stored_columns(shipped(args.model))
+        task = own_task(
+            args.validation_file, rows, regression=predictor.task.is_regression, known_labels=known, stored=stored,
+            trained=bool(known), several=predictor.task.several,
+        )  # fmt: skip
         examples = own_examples(args.validation_file, rows, task, labelled=True)
     else:
         return None, []
@@ -74,8 +74,9 @@ def read_dev(args, predictor):
     if own == unnamed and own:
         order = ", ".join(task.labels)
         print(f"warning: {args.model} does not name its labels; assumed order: {order}", file=sys.stderr)
-    elif own != tuple(task.labels) and task.in_order(own) is not task:
+    elif task.several != predictor.task.several or (own != tuple(task.labels) and task.in_order(own) is not task):
         words = ", ".join(own) or "a number"
+        words += ", any number of them" * predictor.task.several
         raise InputError(f"{args.model}: answers with {words}, which are not the labels of {task.name}")
     return task, examples
 
@@ -109,7 +110,8 @@ def compare_on(task, examples, before, after):
     labels = np.array([example.label for example in examples])
     logits = [predictor.logits(texts, pairs) for predictor in (before, after)]
     first, second = (classifiers.predictions(task, values) for values in logits)
-    agreement = float(np.corrcoef(first, second)[0, 1]) if task.is_regression else float((first == second).mean())
+    same = (first == second).reshape(len(first), -1).all(axis=1)
+    agreement = float(np.corrcoef(first, second)[0, 1]) if task.is_regression else float(same.mean())
     scores = [{k: float(v) for k, v in score(task, found, labels).items()} for found in (first, second)]
     return {"examples": len(texts), "agreement": agreement, "model": scores[0], "program": scores[1]}
 
@@ -162,7 +164,7 @@ def main(argv=None):
         write_json(folder / programs.NOTE, note)
         program = programs.ENGINES[engine](folder)
         pad_id = predictor.tokenizer.pad_token_id
-        several = head not in HEADS and predictor.has_several
+        several = head not in HEADS and predictor.task.several
         worst, same = largest_difference(predictor.engine, program, config, pad_id, several)
         if not worst <= (np.finfo(np.float32).max if args.int8 else TOLERANCE):
             raise InputError(f"{output}: not made; its logits differ from the model's by {worst:.1e}")

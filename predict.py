@@ -35,6 +35,7 @@ from serving.predictor import make_predictor, precision_of
 from tasks import programs
 from tasks.classifiers import stored_columns
 from tasks.heads import stored_head
+from tasks.leaderboard import BETWEEN
 
 # ------------------------------------------------------------------------------------------------------ texts, answers
 
@@ -50,14 +51,14 @@ def csv_header(predictor, pairs):
     labels = predictor.task.labels
     answers = ["score"]
     if labels:
-        answers = ["labels" if predictor.has_several else "label", *(f"probability {label}" for label in labels)]
+        answers = ["labels" if predictor.task.several else "label", *(f"probability {label}" for label in labels)]
     return as_csv(["text", "text_pair"][: 1 + pairs] + answers)
 
 
 def csv_cells(prediction):
     if prediction.score is not None:
         return [prediction.score]
-    label = prediction.label if prediction.labels is None else "|".join(prediction.labels)
+    label = prediction.label if prediction.labels is None else BETWEEN.join(prediction.labels)
     return [label, *prediction.probabilities.values()]
 
 
@@ -113,12 +114,12 @@ def embedded(args, texts, ready):
     """Yields the lines of the vectors of (text, text_pair), or for a .npy file its bytes."""
     from serving.embeddings import Embedder
 
-    embedder = Embedder(args.model, args.embeddings, args.max_seq_length, args.batch_size, precision_of(args))
+    embedder = Embedder.of_folder(args.model, args.max_seq_length, args.batch_size, precision_of(args))
     whole = (args.output_file or "").lower().endswith(".npy")
     kept = [np.zeros([0, embedder.width], np.float32)]
     for chunk in chunks(iter(texts), ready):
         singles, seconds = zip(*chunk, strict=True)
-        vectors = embedder(singles, None if seconds[0] is None else seconds)
+        vectors = embedder(singles, None if seconds[0] is None else seconds, args.embeddings)
         if whole:
             kept.append(vectors)
             continue

@@ -15,26 +15,26 @@ import argparse
 import functools
 import math
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from files.json_files import read_json_object
 from flags.command_line import FLAG, ArgumentParser, script
 from flags.computing import add_dtype, add_length
 from flags.training import add_fine_tuned_model, add_fine_tuning, add_output, add_training
+from tasks.class_table import by_class, table
 from tasks.classifiers import (
     MODEL_TYPES,
     EncodedTexts,
     load_classifier,
     load_tokenizer,
-    require_one_answer,
+    require_known_problem,
     require_type,
-    stored_labels,
 )
-from tasks.glue import DIAGNOSTIC, TASKS, Example, find_task, has_split, read_examples
+from tasks.glue import TASKS, Example, find_task
+from tasks.glue_data import find_data, say_cut, say_data, say_if_paddlenlp_s, say_order, test_files
+from tasks.scores import METRICS
 from text.tokenizer_files import stored_length
 from training.fine_tuning import Loop, Start, end_run, fine_tune, only_evaluated, precision_of, require_sense
 
@@ -58,10 +58,17 @@ def make_parser():
     own.add_argument("--test_file", help="texts for --do_predict")
     own.add_argument("--text_column", help="left out: found by its name (text, sentence1, …)")
     own.add_argument("--text_pair_column", help="second text of a pair")
-    own.add_argument("--label_column", help="left out: found by its name (label, class, score, …)")
+    labels = "left out: found by its name (label, class, score, …); several: of 0 and 1, any number of them for a text"
+    own.add_argument("--label_column", nargs="+", help=labels)
     own.add_argument("--regression", action=FLAG, help="labels are numbers; left out: if one has a fraction")
+    several = "a text may have any number of labels; left out: if it has a list of them, or several --label_column"
+    own.add_argument("--multi_label", action=FLAG, help=several)
 
     training = add_fine_tuning(add_training(parser))
+    metrics = "what the best model has most of; left out: what the log's line ends with"
+    training.add_argument("--metric", choices=list(dict.fromkeys(sum(METRICS.values(), ()))), help=metrics)
+    weights = "rare classes count as much as frequent ones in training"
+    training.add_argument("--class_weights", choices=["balanced"], help=weights)
     training.add_argument("--recipe", choices=["paper"], help="the settings of the paper's code, task by task")
 
     output = add_output(parser)
@@ -85,91 +92,16 @@ def parse_args(argv):
         parser.error("own data needs --validation_file, and to train --train_file")
     if args.do_predict and not args.task_name and not args.test_file:
         parser.error("--do_predict needs --test_file")
+    if args.regression and (args.multi_label or len(args.label_column or ()) > 1):
+        parser.error("--regression: a text gets one number, not any number of labels")
+    if args.multi_label is False and len(args.label_column or ()) > 1:
+        parser.error("--no-multi_label: one --label_column gives the one label of a text")
+    if args.class_weights and not args.do_train:
+        parser.error("--class_weights is for training; --no-do_train has none")
     require_sense(parser, args)
     if args.do_train and args.max_seq_length is None:
         args.max_seq_length = MAX_SEQ_LENGTH
     return args
-
-
-# --------------------------------------------------------------------------------------------------------------- data
-
-
-def find_data(args, source, quiet=False):
-    """The task, a function split → examples, and what own files were understood to hold, None for a GLUE task.
-
-    source: the model that begins; where its head is used, the labels have the order that it has.
-    """
-    from tasks.classifiers import stored_columns
-
-    head, names = None, None
-    if Path(source).is_dir() and not args.from_scratch:
-        head, names = stored_labels(source)
-    own = None
-    if args.task_name:
-        task = find_task(args.task_name)
-        if names and not args.init_from:
-            task = task.in_order(names) or task
-
-        def read(split):
-            return read_examples(task, split, args.data_dir, args.skip_bad_rows, quiet)
-    else:
-        from tasks.labelled_files import OwnData
-
-        files = {"train": args.train_file, "dev": args.validation_file, "test": args.test_file}
-        columns = args.text_column, args.text_pair_column, args.label_column
-        scores = True if head == 1 and not args.do_train else None
-        regression = scores if args.regression is None else args.regression
-        stored = stored_columns(source) if head and not args.do_train else None
-        own = OwnData(files, columns, regression, names, stored, args.skip_bad_rows, bool(names) and not args.do_train)
-        task, read = own.task, own.read
-    return task, read, own
-
-
-def say_order(args, source, task):
-    """For a head whose labels have no names: which is taken for which."""
-    if not task.is_regression and stored_labels(source)[1] is None:
-        order = ", ".join(task.labels)
-        print(f"warning: {args.model_name_or_path} does not name its labels; assumed order: {order}", file=sys.stderr)
-
-
-def say_if_paddlenlp_s(last):
-    """For a run that an older version began."""
-    if "paddlenlp_version" in read_json_object(last / "config.json"):
-        words = "goes on with this project's model, whose dropout is another: not bit for bit the same run"
-        print(f"warning: {last}: of a version that trained PaddleNLP's model; {words}", file=sys.stderr)
-
-
-def test_files(args, task, read, quiet):
-    """The test files that there are: list of (name for the predictions, task, examples). Warns of missing ones."""
-    if not args.task_name:
-        return [("test.tsv", task, read("test"))]
-    sets = [(name, task, split) for name, split in zip(task.leaderboard_files, task.test_splits, strict=True)]
-    if task.name == "MNLI":
-        diagnostic = replace(DIAGNOSTIC, labels=task.labels)
-        sets += [(*DIAGNOSTIC.leaderboard_files, diagnostic, *DIAGNOSTIC.test_splits)]
-    found = []
-    for name, owner, split in sets:
-        if has_split(owner, split, args.data_dir):
-            found.append((name, owner, read_examples(owner, split, args.data_dir)))
-        elif not quiet:
-            print(f"warning: no {owner.name}/{split}.tsv: nothing to predict for {name}", file=sys.stderr)
-    return found
-
-
-def say_data(run, own, texts):
-    """One line on what own files were understood to hold. texts: split → EncodedTexts."""
-    if own:
-        for split, encoded in texts.items():
-            own.files[split].cut = encoded.cut
-        if run.processes.writes:
-            print(own.line(run.args.max_seq_length), file=sys.stderr)
-
-
-def say_cut(run, texts):
-    """One line where texts are longer than the model is given. texts: name → EncodedTexts."""
-    cut = ", ".join(f"{found.cut:,} of {len(found):,} in {name}" for name, found in texts.items() if found.cut)
-    if cut and run.processes.writes:
-        print(f"more than {run.args.max_seq_length} tokens, and cut (--max_seq_length): {cut}", file=sys.stderr)
 
 
 # ----------------------------------------------------------------------------------------------------------- training
@@ -188,6 +120,7 @@ class Run(NamedTuple):
     start: Start | None = None
     last: Path | None = None  # the folder that a stopped run goes on from
     settings: dict | None = None  # of settings.settings_of, of a training
+    weights: np.ndarray | None = None  # of the classes, by losses.balanced_weights
 
     def encoded(self, examples):
         return EncodedTexts(self.tokenizer, examples, self.args.max_seq_length)
@@ -201,9 +134,8 @@ class Run(NamedTuple):
 def backward(run, texts, batch, step):
     """Gradients of the mean loss of a batch, averaged over all processes. Returns the loss, the same in each."""
     import paddle
-    import paddle.nn.functional as F
 
-    from layers.functions import in_float32
+    from tasks.losses import mean_loss
     from training.order import seed_step, weighted_pieces
 
     seed_step(run.args.seed, step, run.processes.rank)
@@ -211,10 +143,7 @@ def backward(run, texts, batch, step):
     with run.precision.training():
         for indices, weight in weighted_pieces(batch, run.args.batch_size, run.processes):
             logits, labels = run.model(**texts.inputs(indices)), paddle.to_tensor(texts.labels[indices])
-            if run.task.is_regression:
-                loss = in_float32(F.mse_loss)(logits.squeeze(-1), labels)
-            else:
-                loss = in_float32(F.cross_entropy)(logits, labels)
+            loss = mean_loss(run.task, logits, labels, run.weights)
             loss = loss if weight == 1 else loss * weight
             run.precision.backward(loss)
             total += float(loss)
@@ -227,7 +156,7 @@ def train(run, texts, dev):
 
     def write(logits):
         run.save_model(run.output)
-        write_dev_reports(run, dev, logits)
+        return write_dev_reports(run, dev, logits)
 
     loop = Loop(
         functools.partial(backward, run, texts), functools.partial(evaluate_dev, run, dev), write, run.save_model,
@@ -246,10 +175,16 @@ def evaluate_dev(run, dev):
 
 
 def write_dev_reports(run, dev, logits):
+    """The tables of what is right and wrong; returns those by class, {"by_class": split → class_table.by_class's}."""
+    from tasks.classifiers import predictions
     from tasks.evaluation import write_mistakes
 
     (run.output / "confusion.png").unlink(missing_ok=True)  # after a kill there may be none, but not another model's
     write_mistakes(run.output / "predictions_dev.tsv", run.task, dev, logits)
+    if run.task.is_regression:
+        return {}
+    found = {split.name: predictions(run.task, logits[split.name]) for split in dev}
+    return {"by_class": {split.name: by_class(run.task, found[split.name], split.texts.labels) for split in dev}}
 
 
 def draw_dev_reports(run, dev, logits):
@@ -279,6 +214,8 @@ def predict_tests(run, tests):
 def run_all(args, processes):
     from conversion.sources import fetched, resolve
     from tasks.evaluation import DevSplit
+    from tasks.losses import balanced_weights
+    from training.log import log
     from training.settings import examples_fact, require_same_settings, settings_of
     from training.start import open_output, require_positions
 
@@ -286,7 +223,7 @@ def run_all(args, processes):
     source = fetched(args.init_from or args.model_name_or_path)
     require_type(args.model_type, source)
     source = source if args.from_scratch else resolve(source, args.model_type)
-    require_one_answer(source, args.do_train)
+    require_known_problem(source, args.do_train)
     task, read, own = find_data(args, source, quiet=not processes.writes)
     examples = {split: read(split) for split in (*["train"] * args.do_train, *task.dev_splits)}
     tests = test_files(args, task, read, quiet=not processes.writes) if args.do_predict else []
@@ -316,7 +253,7 @@ def run_all(args, processes):
     require_positions(model, source, args.max_seq_length)
     if args.do_train:
         tokenizer.model_max_length = args.max_seq_length
-        model.config.data_columns = {"text": list(task.texts), "label": task.label}
+        model.config.data_columns = {"text": list(task.texts), "label": task.label or list(task.indicators)}
     if args.recompute:
         model.enable_recompute()
     run = Run(args, task, model, tokenizer, output, precision, processes, start, last, begun)
@@ -332,14 +269,16 @@ def run_all(args, processes):
         say_data(run, own, {"train": texts, "dev": dev[0].texts})
         if not own:
             say_cut(run, {"train": texts})
+        if args.class_weights:
+            run = run._replace(weights=balanced_weights(task, texts.labels))
         state = train(run, texts, dev)
     else:
         say_data(run, own, {"dev": dev[0].texts})
         results, logits, score = evaluate_dev(run, dev)
-        if processes.writes:
-            write_dev_reports(run, dev, logits)
-            draw_dev_reports(run, dev, logits)
         state = only_evaluated(results, score)
+        if processes.writes:
+            state |= write_dev_reports(run, dev, logits)
+            draw_dev_reports(run, dev, logits)
     if tests and state["best_score"] is not None:
         processes.wait()  # for the best model to be written
         if args.do_train:
@@ -348,6 +287,9 @@ def run_all(args, processes):
             )
         predict_tests(run, tests)
     facts = {"data": own.facts()} if own else {}
+    if own and processes.writes and "by_class" in state:
+        for split, classes in state["by_class"].items():
+            log("\n".join([f"{split} by class, step {state['best_step']}:", *table(classes)]))
     end_run(run, task.main_metric, state, task=task.name, **facts)
 
 

@@ -3,10 +3,10 @@
     python serve.py --model output/SST-2
     curl -H 'Content-Type: application/json' -d '{"text": "A film one wants to see twice."}' localhost:8000/predict
 
-`/` is the page, `/predict` takes one text or many, alone or in pairs, `/explain` gives a picture of what the model does
-with one; a model of run_squad.py has `/answer` instead, one of run_tagging.py `/tag`. `/health` says whether it is up
-and what it takes, `/metrics` what it has done, `/docs` lists all of it. One thread computes; what arrives meanwhile
-forms its next batches.
+`/` is the page, `/predict` takes one text or many, alone or in pairs, `/explain` gives a picture of what the model
+does with one; a model of run_squad.py has `/answer` instead, one of run_tagging.py `/tag`; all of them, and an encoder
+without a head, have `/embed` for vectors. `/health` says whether it is up and what it takes, `/metrics` what it has
+done, `/docs` lists all of it. One thread computes; what arrives meanwhile forms its next batches.
 """
 
 import runtime  # noqa: F401  (before Paddle)
@@ -24,9 +24,12 @@ from flags.command_line import ArgumentParser, at_least, from_zero, script
 from flags.computing import add_inference
 from serving.application import make_app
 from serving.batching import Batcher
-from serving.heads import HEADS, make_head
-from serving.predictor import make_predictor
-from tasks.heads import stored_head
+from serving.embeddings import Embedder
+from serving.heads import HEADS, Answering, make_head
+from serving.predictor import Predictor, make_predictor, precision_of
+from tasks.heads import is_named, stored_head
+
+FIRST = "The first answer compiles what has to be compiled."
 
 
 def parse_args(argv):
@@ -56,6 +59,17 @@ def root_path(text):
     return f"/{path}" if (path := text.strip("/")) else ""
 
 
+def made(args):
+    """What answers with the folder that flags name."""
+    folder = shipped(args.model)
+    head = stored_head(folder)
+    if head in HEADS:
+        return make_head(args, head)
+    if head is None and is_named(folder):
+        return Embedder.of_folder(folder, args.max_seq_length, args.batch_size, precision_of(args))
+    return make_predictor(args, independent=True)
+
+
 @script
 def main(argv=None):
     args = parse_args(argv)
@@ -64,16 +78,14 @@ def main(argv=None):
     except ImportError as error:
         raise InputError(f"needs uvicorn and fastapi ({error}): make setup") from None
 
-    head = stored_head(shipped(args.model))
-    predictor = make_head(args, head) if head in HEADS else make_predictor(args, independent=True)
+    predictor = made(args)
     batcher = Batcher(predictor, args.max_wait_ms / 1000)
     try:
         # In the thread that will compute: every thread has its own threads for loops.
-        first = "The first answer compiles what has to be compiled."
-        if head in HEADS:
-            batcher.call(lambda: predictor([(first, first)] if head == "ForQuestionAnswering" else [first])).result()
+        if isinstance(predictor, Predictor):
+            batcher.submit([FIRST]).result()
         else:
-            batcher.submit([first]).result()
+            batcher.call(lambda: predictor([(FIRST, FIRST)] if isinstance(predictor, Answering) else [FIRST])).result()
         server = Server(make_app(batcher, args.root_path), batcher)
         family = socket.AF_INET6 if ":" in args.host else socket.AF_INET
         with socket.create_server((args.host, args.port), family=family, backlog=128) as listener:

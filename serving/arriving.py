@@ -7,7 +7,7 @@ from collections import deque
 from pathlib import Path
 
 from files.errors import InputError
-from tasks.labelled_files import find_label, find_texts
+from tasks.columns import find_label, find_texts
 from tasks.tables import READERS, read_rows
 
 CHUNK = 4096  # texts that are read, sorted by length and answered at a time, if they are there
@@ -67,7 +67,7 @@ def read_texts(path, text_column=None, text_pair_column=None, lines=None, stored
     if is_table(path):
         rows = read_rows(path)
         label = find_label(path, rows.columns, required=False)
-        wanted = find_texts(path, rows.columns, text_column, text_pair_column, label, stored)
+        wanted = find_texts(path, rows.columns, text_column, text_pair_column, (label,), stored)
         for line, values in rows:
             if missing := [column for column in wanted if column not in values]:
                 raise InputError(f"{path}, line {line}: no {missing[0]!r}; there are {', '.join(values)}")

@@ -97,8 +97,8 @@ class Predictor:
             hint = "it holds a program for " + own if note else "export.py makes such a program"
             raise InputError(f"{folder}: not for --engine {engine}; {hint}")
         source = str(folder) if note else resolve(str(folder), self.model_type)
-        self.folder, self.has_several, labels = folder, *_answers(folder, source)
-        self.task = Task(str(folder), "", ("text",), "label", labels, "", ())
+        several, labels = _answers(folder, source)
+        self.folder, self.task = folder, Task(str(folder), "", ("text",), "label", labels, "", (), several=several)
         self.tokenizer = load_tokenizer(self.model_type, source)
         if split_special_tokens:
             self.tokenizer.split_own_tokens()
@@ -158,9 +158,9 @@ class Predictor:
         if self.task.is_regression:
             return [Prediction(score=float(value)) for value in logits[:, 0]]
         found = []
-        for row in classifiers.probabilities(logits, self.has_several):
+        for row in classifiers.probabilities(logits, self.task.several):
             chances = dict(zip(self.task.labels, map(float, row), strict=True))
-            if self.has_several:
+            if self.task.several:
                 above = [label for label, chance in chances.items() if chance > ENOUGH]
                 found.append(Prediction(labels=above, probabilities=chances))
             else:

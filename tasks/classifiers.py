@@ -58,10 +58,13 @@ def load_classifier(model_type, source, task, tokenizer, start="head", **setting
         labels = list(task.labels) or None
         count, names = stored_labels(source) if Path(source).is_dir() else (None, None)
         fits = count == task.num_labels and (not labels or names is None or task.in_order(names) is task)
-        fits = fits and (stored_problem(source) == "regression") == task.is_regression
+        fits = fits and stored_problem(source) == task.problem
         if start == "nothing" and not fits:
             found = "no head" if count is None else f"a head for {count} labels ({', '.join(names or ['unnamed'])})"
+            if count is not None and stored_problem(source) == "multi_label_classification":
+                found += ", any number of them for a text"
             wanted = f"labels {', '.join(labels)} in this order" if labels else "one number"
+            wanted = f"any number of {wanted}" if task.several else wanted
             raise InputError(f"{source}: {found}, but {task.name} needs {wanted}; train first")
         if not fits:
             start = "head"
@@ -89,7 +92,7 @@ def _load(model_type, source, task, tokenizer, start, **settings):
     classifier, configuration = model_class(model_type, "ForSequenceClassification"), config_class(model_type)
     settings |= dict(num_labels=task.num_labels, label_names=list(task.labels) or None)
     if start != "nothing":
-        settings["problem_type"] = None  # what is trained is told by the number of labels
+        settings["problem_type"] = task.problem if task.several else None  # else told by the number of labels
     if start == "everything":
         settings |= dict(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
         if classifier.needs_pooler:
@@ -121,7 +124,7 @@ def stored_problem(folder):
     return problem or ("regression" if stored_labels(folder)[0] == 1 else "single_label_classification")
 
 
-def require_one_answer(source, trains):
+def require_known_problem(source, trains):
     """Raises InputError where a folder's head can't be trained, or scored, here."""
     if not (Path(source) / "config.json").is_file():
         return
@@ -133,25 +136,20 @@ def require_one_answer(source, trains):
         raise InputError(
             f"{source}/config.json: a regression of {count} numbers; here a text gets one number, or a label"
         )
-    if problem == "multi_label_classification":
-        raise InputError(
-            f"{source}/config.json: problem_type is 'multi_label_classification', any number of labels for a text; "
-            "such a model answers in predict.py, serve.py and export.py, but can't be trained or scored here"
-        )
 
 
 # ---------------------------------------------------------------------------------------------------------- predicting
 
 
 class EncodedTexts(TokenRows):
-    """Examples, tokenised once: how many were `cut`, and `labels` [N] if they have any."""
+    """Examples, tokenised once: how many were `cut`, and `labels` [N], or [N, C] of several, if they have any."""
 
     def __init__(self, tokenizer, examples, max_length):
         self.cut, self._max_length = 0, max_length
         super().__init__(tokenizer, self._chunks(examples))
         if (label := examples[0].label) is not None:
-            kind = np.float32 if isinstance(label, float) else np.int64
-            self.labels = np.fromiter((example.label for example in examples), kind, len(examples))
+            kind = np.int64 if isinstance(label, int) else np.float32
+            self.labels = np.array([example.label for example in examples], kind)
 
     def _chunks(self, examples):
         for start in range(0, len(examples), ENCODED_AT_ONCE):
@@ -190,14 +188,7 @@ def probabilities(logits, several=False):
 
 
 def predictions(task, logits):
-    """Class indices [N], or the numbers of a regression."""
+    """Class indices [N], or the numbers of a regression, or 1 for each of several labels that a text has: [N, C]."""
+    if task.several:
+        return (logits > 0).astype(np.int64)  # a probability above 0.5
     return logits[:, 0] if task.is_regression else logits.argmax(axis=-1)
-
-
-def losses(task, logits, labels):
-    """What training minimises, for every example by itself, float64 [N]: squared error, or cross entropy."""
-    from scipy.special import log_softmax
-
-    if task.is_regression:
-        return (logits[:, 0].astype(np.float64) - labels) ** 2
-    return -log_softmax(logits.astype(np.float64), axis=-1)[np.arange(len(labels)), labels]

@@ -12,7 +12,8 @@ MOST_CLASSES = 40  # of which a confusion matrix can be read
 
 
 def draw_confusion(task, dev, logits, path):
-    """What is predicted for what on each dev split; for a regression, a cloud of predictions over labels.
+    """What is predicted for what on each dev split; for a regression, a cloud of predictions over labels; of several
+    labels, how often each is found, missed and given wrongly.
 
     dev: list of evaluation.DevSplit; logits: split → [N, num_labels].
     """
@@ -29,6 +30,12 @@ def draw_confusion(task, dev, logits, path):
             panel.plot(logits[name][:, 0], texts.labels, ".", ms=3, alpha=0.4, color=OURS)
             ends = float(texts.labels.min()), float(texts.labels.max())
             panel.plot(ends, ends, color="black", lw=0.6)
+            continue
+        if task.several:
+            right, found = texts.labels > 0, logits[name] > 0
+            counts = np.stack([(right & found).sum(0), (right & ~found).sum(0), (~right & found).sum(0)], -1)
+            panel.set_xlabel("")
+            _draw_counts(panel, counts, task.labels, ("found", "missed", "wrongly given"))
             continue
         counts = np.zeros([classes, classes], int)
         np.add.at(counts, (texts.labels, logits[name].argmax(-1)), 1)
@@ -55,17 +62,16 @@ def draw_types(right, found, scheme, path):
     write_picture(picture, path)
 
 
-def _draw_counts(panel, counts, labels):
-    """A matrix of counts [classes, classes], coloured by each row's shares."""
-    classes = len(labels)
+def _draw_counts(panel, counts, labels, found=None):
+    """A matrix of counts [rows, columns], coloured by each row's shares. labels, found: their names; alike if None."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     panel.imshow(shares, cmap="Greens", vmin=0, vmax=1)
     panel.spines[:].set_visible(False)
-    words = [one_line(label, 16) for label in labels]
-    is_wide = classes * max(map(columns, words)) > 40
-    turned = dict(rotation=45, ha="right", rotation_mode="anchor") if classes > 3 or is_wide else {}
-    panel.set_xticks(range(classes), words, fontsize=8, **turned)
-    panel.set_yticks(range(classes), words, fontsize=8)
-    for row, column in np.ndindex(counts.shape) if classes <= 20 else ():
+    rows, across = ([one_line(name, 16) for name in names] for names in (labels, found or labels))
+    is_wide = len(across) * max(map(columns, across)) > 40
+    turned = dict(rotation=45, ha="right", rotation_mode="anchor") if len(across) > 3 or is_wide else {}
+    panel.set_xticks(range(len(across)), across, fontsize=8, **turned)
+    panel.set_yticks(range(len(rows)), rows, fontsize=8)
+    for row, column in np.ndindex(counts.shape) if len(rows) <= 20 else ():
         color = "white" if shares[row, column] > 0.6 else "black"
         panel.text(column, row, counts[row, column], ha="center", va="center", fontsize=8, color=color)

@@ -9,6 +9,8 @@ import numpy as np
 from files.atomic import atomic_file
 from tasks import classifiers
 from tasks.classifiers import EncodedTexts, predict_logits
+from tasks.leaderboard import BETWEEN, named
+from tasks.losses import losses
 from tasks.programs import Dynamic
 from tasks.scores import format_scores, score
 from training.log import log
@@ -35,7 +37,7 @@ def evaluate(model, task, dev, batch_size, precision, processes):
         if bad and processes.writes:
             words = f"no number (NaN or infinity) comes out for {bad} of {len(split.texts)} texts of {split.name}"
             print(f"warning: {words}; scores of such a model mean nothing", file=sys.stderr)
-        loss = float(classifiers.losses(task, logits[split.name], split.texts.labels).mean())
+        loss = float(losses(task, logits[split.name], split.texts.labels).mean())
         scores = score(task, classifiers.predictions(task, logits[split.name]), split.texts.labels)
         results[split.name] = {"loss": loss, **scores}
         line += f"eval loss: {loss:f}, {format_scores(scores)}"
@@ -65,18 +67,22 @@ def write_mistakes(path, task, dev, logits):
     columns += ["text", "text_pair"] if task.is_pair else ["text"]
     rows = []
     for name, examples, texts in dev:
-        losses = classifiers.losses(task, logits[name], texts.labels)
+        found = losses(task, logits[name], texts.labels)
         predicted = classifiers.predictions(task, logits[name])
-        chances = None if task.is_regression else classifiers.probabilities(logits[name])
+        chances = None if task.is_regression else classifiers.probabilities(logits[name], task.several)
         for index, example in enumerate(examples):
-            cells = [name, str(index + 1), f"{losses[index]:.6f}"]
+            cells = [name, str(index + 1), f"{found[index]:.6f}"]
             if task.is_regression:
                 cells += [f"{example.label:g}", f"{predicted[index]:.4f}"]
+            elif task.several:
+                right, given = (named(task, marks) for marks in (example.label, predicted[index]))
+                shares = (f"{chances[index, found]:.4f}" for found in np.flatnonzero(predicted[index]))
+                cells += [right, given, BETWEEN.join(shares)]
             else:
                 label, choice = task.labels[example.label], task.labels[predicted[index]]
                 cells += [label, choice, f"{chances[index, predicted[index]]:.4f}"]
             cells += [text for text in (example.text, example.text_pair) if text is not None]
-            rows.append((-losses[index], [" ".join(cell.split()) for cell in cells]))
+            rows.append((-found[index], [" ".join(cell.split()) for cell in cells]))
     rows.sort(key=lambda row: row[0])
     with atomic_file(path) as file:
         file.write("".join("\t".join(cells) + "\n" for cells in [columns, *(cells for _, cells in rows)]).encode())

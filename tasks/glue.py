@@ -16,6 +16,7 @@ from conversion import paddlenlp_models
 from files.downloads import download
 from files.errors import InputError
 from tasks.labels import match, order_of
+from tasks.several_labels import marks
 
 # ---------------------------------------------------------------------------------------------------------- the tasks
 
@@ -42,6 +43,10 @@ class Task:
     splits_with_broken_rows: tuple[str, ...] = ()  # official files in which a stray line end cuts some rows in two
     other_labels: tuple[tuple[str, ...], ...] = ()  # what models elsewhere call the labels, in the same order
     folders: tuple[str, ...] = ()  # other names of its folder, which may lie beside another task's
+    best_by: str = ""  # the score by which checkpoints are compared, a key of scores.SCORERS; "": metric
+    several: bool = False  # a text may have any number of the labels
+    indicators: tuple[str, ...] = ()  # columns of 0 and 1, one for each of the labels in their order; then no `label`
+    separator: str = "|"  # between several labels in a cell that is no list
 
     @property
     def num_labels(self):
@@ -57,13 +62,24 @@ class Task:
         return not self.labels
 
     @property
+    def problem(self):
+        """What a model for it answers, one of layers.configuration.PROBLEM_TYPES."""
+        if self.is_regression:
+            return "regression"
+        return "multi_label_classification" if self.several else "single_label_classification"
+
+    @property
+    def label_columns(self):
+        return self.indicators or (self.label,)
+
+    @property
     def splits(self):
         return (*(("train",) if self.dev_splits else ()), *self.dev_splits, *self.test_splits)
 
     @property
     def main_metric(self):
         """The key of `scores.score`'s result by which checkpoints are compared."""
-        return self.metric
+        return self.best_by or self.metric
 
     @property
     def positive(self):
@@ -80,8 +96,14 @@ class Task:
                 return replace(self, labels=labels, other_labels=tuple(others))
         return None
 
-    def parse_label(self, word):
-        """A label as files have it → index of its class, or a regression's number. ValueError says what is wrong."""
+    def parse_label(self, word, *others):
+        """A label as files have it → index of its class, or a regression's number; of several labels 1 for each that is
+        there, else 0, a tuple of float. ValueError says what is wrong.
+
+        others: the cells of further `indicators`.
+        """
+        if self.several:
+            return marks((word, *others), self)
         if word == "":
             raise ValueError(f"the label is missing ({self.label} is empty)")
         if self.is_regression:
@@ -160,7 +182,7 @@ class Example(NamedTuple):
 
     text: str
     text_pair: str | None  # None when the task has single texts
-    label: int | float | None  # index of the class, or the number of a regression; None in test splits
+    label: int | float | tuple | None  # as Task.parse_label gives it; None in test splits
 
 
 def read_examples(task, split, data_dir=None, skip_bad_rows=False, quiet=False):

@@ -12,10 +12,18 @@ KINDS = {"ForQuestionAnswering": "answers", "ForTokenClassification": "tags", "F
 
 def stored_head(folder):
     """The kind of head in a folder, one of KINDS, by its config.json; None where it has none of these."""
+    return next((kind for kind in KINDS if _named(folder).endswith(kind)), None)
+
+
+def is_named(folder):
+    """Whether a folder says what it holds, as older ones do not."""
+    return bool(_named(folder))
+
+
+def _named(folder):
     path = Path(folder) / "config.json"
     named = read_json_object(path).get("architectures") if path.is_file() else None
-    name = str(named[0]) if isinstance(named, list) and named else ""
-    return next((kind for kind in KINDS if name.endswith(kind)), None)
+    return str(named[0]) if isinstance(named, list) and named else ""
 
 
 def load_head(model_type, source, kind, tokenizer, start, labels=None, **settings):

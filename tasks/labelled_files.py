@@ -1,13 +1,10 @@
-"""Anyone's own examples: which columns and labels a table has, as they are named, stored with a model, or found.
+"""Anyone's own examples: what a table's labels are, and the examples in it."""
 
-What was found is kept, to be said and written down: `OwnData`.
-"""
-
-import json
 from collections import Counter
-from dataclasses import dataclass
 
 from files.errors import InputError
+from tasks import several_labels
+from tasks.columns import find_labels, find_texts, spelled
 from tasks.glue import Example, Task
 from tasks.labels import (
     BOOLEANS,
@@ -16,143 +13,112 @@ from tasks.labels import (
     match,
     number,
     number_gone_wrong,
+    order_of,
     same,
     spelled_for_other_eyes,
     tidy,
     truth,
 )
-from tasks.tables import BAD, NO_LABEL, read_rows
+from tasks.tables import BAD, NO_LABEL
 
-TEXT_COLUMNS = (  # what files call their text or texts, in the order in which they are looked for
-    ("sentence1", "sentence2"), ("text", "text_pair"), ("text_a", "text_b"), ("text1", "text2"),
-    ("sentence_a", "sentence_b"), ("question1", "question2"), ("#1 String", "#2 String"), ("string1", "string2"),
-    ("premise", "hypothesis"), ("question", "sentence"), ("question", "passage"), ("question", "context"),
-    ("question", "answer"), ("query", "title"), ("query", "passage"), ("query", "document"), ("claim", "evidence"),
-    ("text",), ("sentence",), ("content",), ("review",), ("comment",), ("tweet",), ("title",),
-)  # fmt: skip
-SECOND = ("pair", "2", "b")  # what a second text's column may have after the name of the first one's
-SECOND_COLUMNS = (  # what it may be called beside any first one, if there is one of them only
-    "text_pair", "sentence_pair", "pair", "second_text", "second_sentence", "text2", "sentence2", "text_b",
-    "sentence_b",
-)  # fmt: skip
-LABEL_COLUMNS = ("label", "labels", "gold_label", "class", "category", "sentiment", "target", "score")  # the same
 UNDECIDED = "-"  # annotators did not agree
-MOST_SAID = 20  # classes whose rows are counted in the line that is printed
-
-
-# ------------------------------------------------------------------------------------------------------------- columns
-
-
-def find_label(path, columns, name=None, required=True):
-    """The column of the label: as named, or by its usual names, whose order decides.
-
-    Raises InputError where there is none; not `required`: None then.
-    """
-    if name is not None:
-        return _named(path, columns, "--label_column", name)
-    for usual in LABEL_COLUMNS:
-        if (column := _spelled(columns, usual)) is not None:
-            return column
-    if not required:
-        return None
-    raise InputError(f"{path}, line 1: which column is the label? Name it with --label_column: {', '.join(columns)}")
-
-
-def find_texts(path, columns, text=None, text_pair=None, label=None, stored=None):
-    """The columns of the one or two texts: as named, as `stored`, by their usual names, or the only one besides label.
-
-    stored: the columns that a model was trained on, or None. Raises InputError.
-    """
-    if text or text_pair:
-        if not text:
-            raise InputError("--text_pair_column: needs --text_column too")
-        flags = {"--text_column": text, "--text_pair_column": text_pair}
-        return tuple(_named(path, columns, flag, name) for flag, name in flags.items() if name)
-    others = [column for column in columns if column != label] or columns
-    for names in (*([stored] if stored else []), *TEXT_COLUMNS):
-        found = [_spelled(others, name) for name in names]
-        if None not in found:
-            if len(found) == 1 and names is not stored:
-                found += _second(others, found[0])
-            return tuple(found)
-    if len(others) != 1:
-        names = ", ".join(others) or "there is none"
-        raise InputError(f"{path}, line 1: which column is the text? Name it with --text_column: {names}")
-    return (others[0],)
-
-
-def _second(columns, first):
-    """The column of a second text beside the `first` one's, in a list that is empty if there is none for certain."""
-    for names in ([f"{first}_{second}" for second in SECOND], SECOND_COLUMNS):
-        found = dict.fromkeys(_spelled(columns, name) for name in names)
-        found = [column for column in found if column not in (None, first)]
-        if found:
-            return found[:1] if names is not SECOND_COLUMNS or len(found) == 1 else []
-    return []
-
-
-def _named(path, columns, flag, name):
-    column = _spelled(columns, name)
-    if column is None:
-        raise InputError(f"{path}, line 1: no column {name!r} ({flag}); it has {', '.join(columns)}")
-    return column
-
-
-def _spelled(columns, name):
-    """The one of `columns` that is called `name`, in any case and with any separators; None if none is for certain."""
-    index = match(name, tuple(columns))
-    return None if index is None else columns[index]
-
-
-# -------------------------------------------------------------------------------------------------------------- labels
+OWN = dict(leaderboard_files=("test.tsv",), undecided_label=UNDECIDED)  # of a Task
 
 
 def own_task(
     path, rows, text=None, text_pair=None, label=None, regression=None, known_labels=None, stored=None,
-    skip_bad_rows=False, trained=False,
+    skip_bad_rows=False, trained=False, several=None,
 ):  # fmt: skip
     """The Task that a training file describes.
 
     Args:
         text, text_pair, label: columns; None: found by their usual names, the text also as the only other column.
+            label may be a list: of more than one, columns of 0 and 1.
         regression: None: if some label is a number with a fraction and all are numbers.
         known_labels: labels in order, of a model that has a head already; else they are sorted, numbers as numbers.
         stored: columns that a model was trained on, {"text": […], "label": …}, looked for before the usual ones.
         skip_bad_rows: what is no number among numbers, or no label of a trained model, is left out, not an error.
         trained: the model is not trained on: it has no other labels than `known_labels`, where they are names.
+        several: a text may have any number of labels; None: if it has a list of them, or columns of 0 and 1.
 
     Raises:
         InputError: a column that is not there, labels that can't be told or are too few.
     """
     stored = stored or {}
-    columns = rows.columns
-    if label is None and stored.get("label"):
-        label = _spelled(columns, stored["label"])
-    label = find_label(path, columns, label)
-    texts = find_texts(path, columns, text, text_pair, label, stored.get("text"))
-    if label in texts:
-        raise InputError(f"{path}: column {label!r} can't be both text and label")
+    found = find_labels(path, rows.columns, label, stored.get("label"))
+    texts = find_texts(path, rows.columns, text, text_pair, found, stored.get("text"))
+    if both := [name for name in found if name in texts]:
+        raise InputError(f"{path}: column {both[0]!r} can't be both text and label")
+    label, known_labels = found[0], tuple(known_labels or ())
     words = [(line, tidy(values.get(label, ""))) for line, values in rows]
-    for line, word in words:
-        if word[:1] in ("[", "{") and _is_nested(word):
-            raise InputError(f"{path}, line {line}: {label} is {word[:40]}; a text can have one label here")
-    known_labels = tuple(known_labels or ())
-    if trained and not regression and known_labels != tuple(f"LABEL_{index}" for index in range(len(known_labels))):
+    if _several(path, found, words, several, skip_bad_rows):
+        if regression:
+            raise InputError(f"{path}: {label} has lists of labels, and a text gets one number here")
+        form = _indicated if len(found) > 1 else _listed
+        kinds = form(path, found, words, known_labels, skip_bad_rows, trained and not _are_unnamed(known_labels))
+        return Task("own data", "", texts, metric="micro_f1", several=True, **kinds, **OWN)
+    if trained and not regression and not _are_unnamed(known_labels):
         labels = _known_classes(path, words, known_labels, skip_bad_rows)
     else:
         on_purpose = regression is False and not trained
         if regression is None:
             regression, words = _kind(path, label, words, known_labels, skip_bad_rows)
         labels = () if regression else _classes(path, label, words, known_labels, rows, on_purpose)
-    metric = "pearson and spearman" if regression else "acc"
-    return Task("own data", "", texts, label, labels, metric, ("test.tsv",), undecided_label=UNDECIDED)
+    return Task("own data", "", texts, label, labels, "pearson and spearman" if regression else "acc", **OWN)
 
 
-def _is_nested(word):
-    try:
-        return isinstance(json.loads(word), (list, dict))
-    except (json.JSONDecodeError, RecursionError):
-        return False
+def _are_unnamed(labels):
+    return labels == tuple(f"LABEL_{index}" for index in range(len(labels)))
+
+
+# -------------------------------------------------------------------------------------------- any number of labels
+
+
+def _several(path, columns, words, several, skip_bad_rows):
+    """Whether a text may have any number of labels. Raises InputError: it may not, but has."""
+    for line, word in words if len(columns) == 1 else ():
+        try:
+            found = several_labels.list_in(word)
+        except ValueError as error:
+            if skip_bad_rows:
+                continue
+            raise InputError(f"{path}, line {line}: {columns[0]} is {error}") from None
+        if found is not None and several is None:
+            return True
+        if found is not None and not several:
+            raise InputError(f"{path}, line {line}: {columns[0]} is {word[:40]}; a text can have one label here")
+    if len(columns) > 1 and several is False:
+        raise InputError(f"{path}: {', '.join(columns)} give any number of labels for a text; the model gives one")
+    return bool(several) or len(columns) > 1
+
+
+def _indicated(path, columns, words, known_labels, skip_bad_rows, trained):
+    """What a Task says of columns of 0 and 1."""
+    if known_labels and (order := order_of(known_labels, columns)):
+        return dict(label="", labels=known_labels, indicators=tuple(columns[index] for index in order))
+    if trained:
+        has = ", ".join(known_labels)
+        raise InputError(f"{path}: columns {', '.join(columns)} are not the model's labels, {has}; train first")
+    return dict(label="", labels=tuple(columns), indicators=tuple(columns))
+
+
+def _listed(path, columns, words, known_labels, skip_bad_rows, trained):
+    """What a Task says of a column of lists, or of words with a sign between them."""
+    (label,) = columns
+    separator = several_labels.separator_of([word for _, word in words])
+    spellings = several_labels.found_in(path, words, separator, known_labels, skip_bad_rows)
+    labels = known_labels
+    if not trained and not (known_labels and all(_may_be_called(word, known_labels) for word in spellings)):
+        labels = _sorted(several_labels.one_spelling_each(spellings))
+    if not labels:
+        raise InputError(f"{path}: column {label!r} has no labels")
+    if labels in (("0", "1"), ("0",), ("1",)):
+        raise InputError(f"{path}: column {label!r} holds but 0 and 1, which is one label for a text: no --multi_label")
+    _require_few(path, label, labels, len(words))
+    return dict(label=label, labels=labels, separator=separator)
+
+
+# --------------------------------------------------------------------------------------------- one label, or a number
 
 
 def _kind(path, label, words, known_labels, skip_bad_rows):
@@ -207,15 +173,23 @@ def _classes(path, label, words, known_labels, rows, on_purpose):
         mixed = ", ".join(sorted(groups.values()))
         groups = {form: groups[form] for form in BOOLEANS} if set(BOOLEANS) <= set(groups) else {0: "0", 1: "1"}
         rows.note = "; ".join(filter(None, [rows.note, f"{mixed} are two classes"]))
-    found = tuple(sorted(groups.values(), key=lambda word: (number(word) is None, number(word) or 0, word)))
+    found = _sorted(groups.values())
     if len(found) < 2:
         left = [word for word in gaps if word not in spellings and word.lower() not in (UNDECIDED, "nan")]
         meant = f" ({', '.join(left)} is taken for none; --no-regression makes a class of it)" if left else ""
         only = ", ".join(found) or "empty"
         raise InputError(f"{path}: column {label!r} has only one label ({only}); two are needed{meant}")
-    if len(found) > len(words) / 2 and len(found) > 100:
-        raise InputError(f"{path}: column {label!r} has {len(found)} different labels; --label_column names another")
+    _require_few(path, label, found, len(words))
     return found
+
+
+def _sorted(names):
+    return tuple(sorted(names, key=lambda word: (number(word) is None, number(word) or 0, word)))
+
+
+def _require_few(path, label, found, rows):
+    if len(found) > rows / 2 and len(found) > 100:
+        raise InputError(f"{path}: column {label!r} has {len(found)} different labels; --label_column names another")
 
 
 def examples(path, rows, task, labelled=True, skip_bad_rows=False):
@@ -228,22 +202,23 @@ def examples(path, rows, task, labelled=True, skip_bad_rows=False):
     Raises:
         InputError: naming file and line.
     """
-    columns = {name: _spelled(rows.columns, name) or name for name in (*task.texts, task.label)}
-    for name in (*task.texts, *[task.label] * labelled):
+    label_columns = task.label_columns if labelled else ()
+    columns = {name: spelled(rows.columns, name) or name for name in (*task.texts, *label_columns)}
+    for name in (*task.texts, *label_columns):
         if rows.header and columns[name] not in rows.columns:
             raise InputError(f"{path}, line {rows.header}: no column {name!r}; there are {', '.join(rows.columns)}")
     found, rows_without = [], 0
     for line, values in rows:
         try:
-            word = tidy(values.get(columns[task.label], "")) if labelled else ""
+            words = [tidy(values.get(columns[name], "")) for name in label_columns]
             if missing := [name for name in task.texts if columns[name] not in values]:
                 raise ValueError(f"no {missing[0]!r}; there are {', '.join(values)}")
-            if labelled and columns[task.label] not in rows.columns:
-                raise ValueError(f"no {task.label!r}; there are {', '.join(values)}")
-            if labelled and (not word if task.is_regression else _is_no_label(word, task.labels)):
+            if strange := [name for name in label_columns if columns[name] not in rows.columns]:
+                raise ValueError(f"no {strange[0]!r}; there are {', '.join(values)}")
+            if labelled and _says_nothing(words, task):
                 rows_without += 1
                 continue
-            label = task.parse_label(word) if labelled else None
+            label = task.parse_label(*words) if labelled else None
         except ValueError as error:
             if not (labelled and skip_bad_rows):
                 raise InputError(f"{path}, line {line}: {error}") from None
@@ -255,8 +230,15 @@ def examples(path, rows, task, labelled=True, skip_bad_rows=False):
     if rows_without:
         rows.left_out[NO_LABEL] = rows_without
     if not found:
-        raise InputError(f"{path}: no examples in it; {_left_out(rows)}")
+        raise InputError(f"{path}: no examples in it; {left_out_words(rows)}")
     return found
+
+
+def _says_nothing(words, task):
+    """Whether the cells of a row, list of str, give no label for its text."""
+    if task.indicators:
+        return several_labels.says_nothing(words)
+    return not words[0] if task.is_regression else _is_no_label(words[0], task.labels)
 
 
 def _is_no_label(word, labels):
@@ -277,114 +259,7 @@ def _is_mark(word):
     return not any(map(str.isalnum, word))
 
 
-def _left_out(rows):
+def left_out_words(rows):
     words = [f"{count} {'row' if count == 1 else 'rows'} {NO_LABEL}" for count in [rows.left_out[NO_LABEL]] if count]
     words += [f"{count} that can't be used ({rows.first_bad})" for count in [rows.left_out[BAD]] if count]
     return "left out: " + ", ".join(words)
-
-
-# ----------------------------------------------------------------------------------------------- what was understood
-
-
-@dataclass
-class File:
-    """What one file was understood to hold; `cut`, how many texts are longer than the model reads, comes later."""
-
-    path: str
-    examples: int
-    classes: dict | None  # label → rows
-    left_out: dict
-    note: str
-    words: str  # of left_out
-    cut: int = 0
-
-
-class OwnData:
-    """The files of a run, read once.
-
-    Args:
-        files: split → path, or None.
-        columns: texts and label as named by flags, or None each.
-        regression, known_labels, stored, skip_bad_rows, trained: see own_task.
-
-    Attributes:
-        task: the Task; files: split → File, of those that were read.
-    """
-
-    def __init__(
-        self, files, columns, regression=None, known_labels=None, stored=None, skip_bad_rows=False, trained=False
-    ):
-        self._paths, self._skip, self.files = files, skip_bad_rows, {}
-        first = files["train"] or files["dev"]
-        self._rows = {first: read_rows(first, skip_bad_rows)}
-        rows = self._rows[first]
-        self.task = own_task(first, rows, *columns, regression, known_labels, stored, skip_bad_rows, trained)
-        self._first, self._columns = first, rows.columns
-        self._unused = [name for name in rows.columns if name not in (*self.task.texts, self.task.label)]
-
-    def read(self, split):
-        """The examples of a split; its rows are let go."""
-        path, labelled = self._paths[split], split != "test"
-        rows = self._rows.pop(path, None)
-        if rows is None:
-            rows = read_rows(path, self._skip and labelled)
-        found = examples(path, rows, self.task, labelled, self._skip)
-        classes = None
-        if labelled and not self.task.is_regression:
-            counts = Counter(example.label for example in found)
-            classes = {name: counts[index] for index, name in enumerate(self.task.labels)}
-        words = _left_out(rows) if rows.left_out else ""
-        note = "; ".join(filter(None, [rows.note, self._second_text(rows.columns)]))
-        self.files[split] = File(str(path), len(found), classes, dict(rows.left_out), note, words)
-        return found
-
-    def _second_text(self, columns):
-        """What is said of a second text that the first file hasn't."""
-        first = _spelled(columns, self.task.texts[0])
-        second = [] if self.task.is_pair or first is None else _second(columns, first)
-        unknown = [name for name in second if _spelled(self._columns, name) is None]
-        return f"not used: {unknown[0]}, as {self._first} has no second text" if unknown else ""
-
-    def facts(self):
-        """All of it as JSON has it."""
-        task = self.task
-        files = {
-            split: {"file": file.path, "examples": file.examples}
-            | ({"classes": file.classes} if file.classes else {})
-            | {"longer_than_max_seq_length": file.cut, "left_out": file.left_out}
-            | ({"note": file.note} if file.note else {})
-            for split, file in self.files.items()
-        }
-        return {
-            "text_columns": list(task.texts), "label_column": task.label, "columns_not_used": self._unused,
-            "kind": "regression" if task.is_regression else "classification", "labels": list(task.labels),
-            "alike": self._alike(), **files,
-        }  # fmt: skip
-
-    def line(self, max_seq_length):
-        """All of it in one line."""
-        task = self.task
-        parts = [f"own data: text from {' and '.join(map(repr, task.texts))}, label from {task.label!r}"]
-        if self._unused:
-            parts[0] += f" (not used: {', '.join(self._unused)})"
-        parts.append("numbers, a regression" if task.is_regression else f"{len(task.labels)} classes")
-        if alike := self._alike():
-            parts[-1] += f", apart though spelled alike: {', '.join(alike)}"
-        for file in self.files.values():
-            words = f"{file.path}: {file.examples} examples"
-            if file.classes:
-                most = sorted(file.classes.items(), key=lambda entry: -entry[1])[:MOST_SAID]
-                shown = [entry for entry in file.classes.items() if entry in most]
-                more = len(file.classes) - len(shown)
-                counts = ", ".join(f"{name} {count}" for name, count in shown)
-                words += f" ({counts}{f', {more} more' if more else ''})"
-            words += f", {file.cut} longer than {max_seq_length} tokens"
-            parts.append(", ".join(part for part in (words, file.words, file.note) if part))
-        return " ".join("; ".join(parts).split())
-
-    def _alike(self):
-        """Labels of which a person may think that two are one."""
-        labels = self.task.labels
-        form = truth if len(labels) > 2 and all(truth(name) is not None for name in labels) else loose
-        forms = Counter(map(form, labels))
-        return [name for name in labels if forms[form(name)] > 1]

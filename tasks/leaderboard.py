@@ -15,18 +15,27 @@ LENGTHS = {  # rows of the official test files
 }  # fmt: skip
 HEADER = "index\tprediction"
 SCORE_RANGE = 0.0, 5.0  # of STS-B
+BETWEEN = "|"  # several labels of a text
 
 
 def write_predictions(path, task, predictions):
-    """One file: class indices, or the numbers of a regression, as the site wants them, whole or not at all."""
+    """One file: class indices, the numbers of a regression, or marks of several labels, as the site wants them, whole
+    or not at all."""
     if task.name == "STS-B":
         words = [f"{value:.3f}" for value in np.clip(predictions, *SCORE_RANGE)]
     elif task.is_regression:
         words = [f"{value:.6g}" for value in predictions]
+    elif task.several:
+        words = [named(task, marks) for marks in predictions]
     else:
         words = [task.labels[index] for index in predictions]
     with atomic_file(path) as file:
         file.write(_table([" ".join(word.split()) for word in words]))  # a label may hold a tab
+
+
+def named(task, marks):
+    """The labels of a text that may have any number of them. marks: 1 for each that it has, else 0."""
+    return BETWEEN.join(label for label, mark in zip(task.labels, marks, strict=True) if mark)
 
 
 def _table(words):

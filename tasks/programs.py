@@ -157,6 +157,10 @@ class Dynamic:
         self.model, self._precision = model, precision
         model.eval()
 
+    def within(self, part):
+        """The same of a part of the model, by the name of its attribute."""
+        return Dynamic(getattr(self.model, part), self._precision)
+
     @contextlib.contextmanager
     def session(self):
         import paddle

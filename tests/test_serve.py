@@ -176,7 +176,7 @@ def test_other_requests(client):
     assert client.get("/predict").status_code == 405
     assert client.get("/nothing").status_code == 404
     assert client.get("/health").json() == {
-        "status": "ok", "engine": "dynamic", "labels": ["bad", "good"], "routes": ["/explain", "/predict"],
+        "status": "ok", "engine": "dynamic", "labels": ["bad", "good"], "routes": ["/embed", "/explain", "/predict"],
     }  # fmt: skip
     page = client.get("/").text
     assert "<title>ConvBERT in Paddle</title>" in page

@@ -70,8 +70,9 @@ class Loop(NamedTuple):
 
     backward: function of the numbers of a batch's examples and of the step: gradients, averaged over all processes;
     returns the loss. evaluate: function of nothing: split → loss and scores, what write and draw take, the number by
-    which models are compared, NaN where it means nothing. write: function of that: the best model and its reports.
-    draw: the same for pictures, after all is saved. save: function of a folder: the model.
+    which models are compared, NaN where it means nothing. write: function of that: the best model and its reports;
+    returns what the run's state shall say of it, a dict, or None. draw: the same for pictures, after all is saved.
+    save: function of a folder: the model.
     """
 
     backward: Any
@@ -123,7 +124,7 @@ def fine_tune(run, title, lengths, loop):
             results, found, score = loop.evaluate()
             best = steps.evaluated(results, score) and run.processes.writes
             if best:
-                loop.write(found)
+                steps.state |= loop.write(found) or {}
         if steps.saves:
             steps.save(loop.save)
         if best and loop.draw:

@@ -18,7 +18,7 @@ MAY_CHANGE = frozenset((
     "batch_size", "train_batch_size", "gradient_accumulation_steps",  # → examples of a step
     "amp", "amp_dtype",  # → precision
     "task_name", "data_dir", "train_file", "validation_file", "text_column", "text_pair_column", "label_column",
-    "regression", "skip_bad_rows", "test_file", "do_predict", "do_train",  # → task, examples
+    "regression", "multi_label", "skip_bad_rows", "test_file", "do_predict", "do_train",  # → task, examples
     "input_dir", "data_store", "prepare_only",  # → text
     "model_name_or_path", "init_from", "from_scratch", "init_from_ckpt",  # → model
     "vocab_file", "do_lower_case", "strip_accents", "tokenize_chinese_chars",  # → vocabulary

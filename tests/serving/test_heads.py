@@ -129,7 +129,7 @@ def test_what_does_not_fit_is_one_line(folders, tmp_path, monkeypatch, one_line,
 
 def test_the_server_answers_and_tags(folders, client_of):  # noqa: F811
     asking = client_of(Answering(folders / "answers", 32))
-    assert asking.get("/health").json()["routes"] == ["/answer"]
+    assert asking.get("/health").json()["routes"] == ["/answer", "/embed"]
     (found,) = asking.post("/answer", json=dict(question="Who?", context=TEXT)).json()["answers"]
     assert TEXT[found["start"] : found["end"]] == found["answer"]
     several = asking.post("/answer", json=dict(question=["Who?", "Where?"], context=TEXT)).json()["answers"]
@@ -144,7 +144,7 @@ def test_the_server_answers_and_tags(folders, client_of):  # noqa: F811
     assert asking.post("/answer", json=dict(question=[], context=TEXT)).json() == {"answers": []}
 
     tagging = client_of(Tagging(folders / "tags", 32))
-    assert tagging.get("/health").json()["routes"] == ["/tag"]
+    assert tagging.get("/health").json()["routes"] == ["/embed", "/tag"]
     assert tagging.get("/health").json()["labels"][0] == "O"
     (found,) = tagging.post("/tag", json=dict(text=TEXT)).json()["tagged"]
     assert [TEXT[start:end] for start, end in found["places"]] == found["words"]

@@ -27,7 +27,7 @@ def words(path):
 
 def confusion(path, labels):
     random = np.random.default_rng(0)
-    task = SimpleNamespace(labels=labels, num_labels=len(labels), name="own data", is_regression=False)
+    task = SimpleNamespace(labels=labels, num_labels=len(labels), name="own data", is_regression=False, several=False)
     texts = SimpleNamespace(labels=random.integers(0, len(labels), 50))
     draw_confusion(task, [("dev", [], texts)], {"dev": random.normal(size=(50, len(labels)))}, path)
 
@@ -79,6 +79,18 @@ def test_a_confusion_matrix_has_a_tick_for_each_class(tmp_path, labels):
     found = words(tmp_path / "a.svg")
     assert found.count(labels[1]) >= 2
     assert "正" * 15 + "…" in found or len(labels[0]) == 1
+
+
+def test_of_several_labels_each_is_counted(tmp_path):
+    labels = ("a", "b", "c")
+    task = SimpleNamespace(labels=labels, num_labels=3, name="own data", is_regression=False, several=True)
+    texts = SimpleNamespace(labels=np.float32([[1, 0, 1]] * 11 + [[1, 1, 0]] * 23))
+    logits = np.where(np.arange(3) < 2, 1.0, -1.0) * np.ones([34, 1])  # a and b are given to all, c to none
+    with rc_context({"svg.fonttype": "none"}):
+        draw_confusion(task, [("dev", [], texts)], {"dev": logits}, tmp_path / "a.svg")
+    found = words(tmp_path / "a.svg")
+    shown = ["found", "missed", "wrongly given", *labels, "34", "0", "0", "23", "0", "11", "0", "11", "0"]
+    assert sorted(word for word in found if word in shown) == sorted(shown)
 
 
 def test_a_run_with_such_classes_ends_well(tmp_path, capsys):
