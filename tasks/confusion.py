@@ -13,7 +13,7 @@ MOST_CLASSES = 40  # of which a confusion matrix can be read
 
 def draw_confusion(task, dev, logits, path):
     """What is predicted for what on each dev split; for a regression, a cloud of predictions over labels; of several
-    labels, how often each is found, missed and given wrongly.
+    labels, how often each is found, missed, and given where it does not belong (extra).
 
     dev: list of evaluation.DevSplit; logits: split → [N, num_labels].
     """
@@ -35,7 +35,7 @@ def draw_confusion(task, dev, logits, path):
             right, found = texts.labels > 0, logits[name] > 0
             counts = np.stack([(right & found).sum(0), (right & ~found).sum(0), (~right & found).sum(0)], -1)
             panel.set_xlabel("")
-            _draw_counts(panel, counts, task.labels, ("found", "missed", "wrongly given"))
+            _draw_counts(panel, counts, task.labels, ("found", "missed", "extra"))
             continue
         counts = np.zeros([classes, classes], int)
         np.add.at(counts, (texts.labels, logits[name].argmax(-1)), 1)

@@ -55,7 +55,7 @@ def own_task(
         if regression:
             raise InputError(f"{path}: {label} has lists of labels, and a text gets one number here")
         form = _indicated if len(found) > 1 else _listed
-        kinds = form(path, found, words, known_labels, skip_bad_rows, trained and not _are_unnamed(known_labels))
+        kinds = form(path, rows, found, words, known_labels, skip_bad_rows, trained and not _are_unnamed(known_labels))
         return Task("own data", "", texts, metric="micro_f1", several=True, **kinds, **OWN)
     if trained and not regression and not _are_unnamed(known_labels):
         labels = _known_classes(path, words, known_labels, skip_bad_rows)
@@ -92,7 +92,7 @@ def _several(path, columns, words, several, skip_bad_rows):
     return bool(several) or len(columns) > 1
 
 
-def _indicated(path, columns, words, known_labels, skip_bad_rows, trained):
+def _indicated(path, rows, columns, words, known_labels, skip_bad_rows, trained):
     """What a Task says of columns of 0 and 1."""
     if known_labels and (order := order_of(known_labels, columns)):
         return dict(label="", labels=known_labels, indicators=tuple(columns[index] for index in order))
@@ -102,10 +102,12 @@ def _indicated(path, columns, words, known_labels, skip_bad_rows, trained):
     return dict(label="", labels=tuple(columns), indicators=tuple(columns))
 
 
-def _listed(path, columns, words, known_labels, skip_bad_rows, trained):
+def _listed(path, rows, columns, words, known_labels, skip_bad_rows, trained):
     """What a Task says of a column of lists, or of words with a sign between them."""
     (label,) = columns
     separator = several_labels.separator_of([word for _, word in words])
+    if any(separator in word for _, word in words if word[:1] != "["):
+        rows.note = "; ".join(filter(None, [rows.note, f"labels in a cell are separated by {separator!r}"]))
     spellings = several_labels.found_in(path, words, separator, known_labels, skip_bad_rows)
     labels = known_labels
     if not trained and not (known_labels and all(_may_be_called(word, known_labels) for word in spellings)):

@@ -112,8 +112,7 @@ class OwnData:
             parts[0] += f" (not used: {', '.join(self._unused)})"
         parts.append("numbers, a regression" if task.is_regression else f"{len(task.labels)} classes")
         if task.several:
-            apart = "" if task.indicators else f", separated by {task.separator!r} where no list"
-            parts[-1] = f"any number of {len(task.labels)} labels for a text{apart}"
+            parts[-1] = f"any number of {len(task.labels)} labels for a text"
         if task.main_metric in OF_ONE_CLASS:
             parts[-1] += f"; {task.main_metric} is that of {task.labels[task.positive]!r}"
         if alike := self._alike():

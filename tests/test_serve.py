@@ -507,18 +507,17 @@ def test_a_second_ctrl_c_ends_the_server_at_once(tmp_path):
         assert process.stderr.read() == "interrupted\n"
 
 
-@pytest.mark.slow
-@needs("selenium")
-def test_the_page_in_a_browser(folder, tmp_path):
-    browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (browser and driver):
+@pytest.fixture
+def browser(tmp_path):
+    """Chromium, at the address of a server, as driven by selenium."""
+    pytest.importorskip("selenium")
+    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (binary and driver):
         pytest.skip("no browser: install Debian's chromium and chromium-driver")
     from selenium import webdriver
-    from selenium.webdriver.common.by import By
-    from selenium.webdriver.support.ui import WebDriverWait
 
     options = webdriver.ChromeOptions()
-    options.binary_location = browser
+    options.binary_location = binary
     for flag in (
         "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
         "--disable-component-update", "--disable-sync", "--window-size=1000,1400",
@@ -526,39 +525,57 @@ def test_the_page_in_a_browser(folder, tmp_path):
     ):  # fmt: skip
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    page = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    yield page
+    page.quit()
+
+
+def all_of(page, selector):
+    return page.find_elements("css selector", selector)
+
+
+def one_of(page, selector):
+    return page.find_element("css selector", selector)
+
+
+def wait(page, condition):
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    return WebDriverWait(page, 30).until(lambda _: condition())
+
+
+def severe(page):
+    """What the page did wrong."""
+    entries = [entry["message"] for entry in page.get_log("browser") if entry["level"] == "SEVERE"]
+    return [message for message in entries if "favicon" not in message]
+
+
+@pytest.mark.slow
+def test_the_page_in_a_browser(folder, browser):
     with served(folder) as (address, _):
-        page = webdriver.Chrome(options, webdriver.ChromeService(driver))
-        try:
-            page.get(f"{address}/")
+        browser.get(f"{address}/")
+        one_of(browser, "#predict").click()
+        rows = wait(browser, lambda: all_of(browser, "#answer tr"))
+        cells = [[cell.text for cell in row.find_elements("css selector", "td")] for row in rows]
+        assert [row[0] for row in cells] == ["bad", "good"]
+        assert sum(float(row[2]) for row in cells) == pytest.approx(1, abs=2e-4)
+        expected = ask(address, {"text": "A film one wants to see twice."})[1]["predictions"][0]
+        assert one_of(browser, "#answer tr.best td").text == expected["label"]
 
-            def find(selector):
-                return page.find_element(By.CSS_SELECTOR, selector)
+        one_of(browser, "#layer").send_keys("1")
+        one_of(browser, "#explain").click()
+        image = wait(browser, lambda: all_of(browser, "#inside img"))[0]
+        wait(browser, lambda: browser.execute_script("return arguments[0].naturalWidth", image) > 300)
+        screenshot(browser, "texts")
 
-            def wait(condition):
-                return WebDriverWait(page, 30).until(lambda _: condition())
+        one_of(browser, "#layer").clear()
+        one_of(browser, "#layer").send_keys("7")
+        one_of(browser, "#explain").click()
+        wait(browser, lambda: one_of(browser, "#error").text == "layer 7: this model has layers 1 to 2")
+        assert all("/explain" in message for message in severe(browser))  # the 422 just now
 
-            find("#predict").click()
-            rows = wait(lambda: page.find_elements(By.CSS_SELECTOR, "#answer tr"))
-            assert [row.find_element(By.TAG_NAME, "td").text for row in rows] == ["bad", "good"]
-            shares = [float(row.find_elements(By.TAG_NAME, "td")[2].text) for row in rows]
-            assert sum(shares) == pytest.approx(1, abs=2e-4)
-            expected = ask(address, {"text": "A film one wants to see twice."})[1]["predictions"][0]
-            assert find("#answer tr.best td").text == expected["label"]
 
-            find("#layer").send_keys("1")
-            find("#explain").click()
-            image = wait(lambda: page.find_elements(By.CSS_SELECTOR, "#inside img"))[0]
-            wait(lambda: page.execute_script("return arguments[0].naturalWidth", image) > 300)
-            page.save_screenshot(os.environ.get("SCREENSHOT", str(tmp_path / "page.png")))
-
-            find("#layer").clear()
-            find("#layer").send_keys("7")
-            find("#explain").click()
-            wait(lambda: find("#error").text == "layer 7: this model has layers 1 to 2")
-            errors = [entry["message"] for entry in page.get_log("browser") if entry["level"] == "SEVERE"]
-            assert all("/explain" in message or "favicon" in message for message in errors), errors  # the 422 just now
-
-            find("a[href='docs']").click()
-            wait(lambda: len(page.find_elements(By.CSS_SELECTOR, ".opblock")) == 4)
-        finally:
-            page.quit()
+def screenshot(page, name):
+    """Into the folder SCREENSHOTS of the environment, to be looked at."""
+    if "SCREENSHOTS" in os.environ:
+        page.save_screenshot(f"{os.environ['SCREENSHOTS']}/{name}.png")

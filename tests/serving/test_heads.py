@@ -2,10 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
 from conftest import ROOT, needs
 from family_models import saved
-from test_serve import client_of  # noqa: F401  (a fixture)
+from test_serve import all_of, ask, browser, client_of, one_of, screenshot, served, severe, wait  # noqa: F401
 
 import export
 import predict
@@ -32,6 +33,7 @@ def folders(tmp_path_factory):
     saved(base / "tags", "bert", "ForTokenClassification", **SIZES, num_labels=len(names), label_names=names,
           trained_with=dict(scheme="bio", stride=2))  # fmt: skip
     saved(base / "texts", "bert", "ForSequenceClassification", **SIZES)
+    saved(base / "encoder", "bert", "Model", **SIZES)
     for folder in base.iterdir():
         (folder / "vocab.txt").write_bytes((ROOT / "samples/vocab.txt").read_bytes())
     return base
@@ -177,3 +179,55 @@ def test_an_exported_head_says_the_same(folders, tmp_path, capsys, one_line, kin
 def test_another_head_is_refused(folders):
     with pytest.raises(InputError, match="a head for texts, which can't give answers; train first"):
         Answering(folders / "texts")
+
+
+@pytest.mark.slow
+def test_the_page_s_parts_in_a_browser(folders, browser):  # noqa: F811
+    def fields(form):
+        return {field.get_attribute("id"): field for field in all_of(browser, f"{form} textarea")}
+
+    shown = ["#form", "#ask", "#mark", "#turn"]
+    with served(folders / "answers", "--max_seq_length", "48") as (address, _):
+        browser.get(f"{address}/")
+        assert [form for form in shown if one_of(browser, form).is_displayed()] == ["#ask"]
+        text = {name: field.get_attribute("value") for name, field in fields("#ask").items()}
+        one_of(browser, "#answer-button").click()
+        items = wait(browser, lambda: all_of(browser, "#answer li"))
+        best, *_ = ask(address, text, "/answer")[1]["answers"]
+        assert len(items) == 1 + len(best["others"])
+        assert items[0].text == f"{best['answer']} ({best['probability']:.4f})"
+        mark = one_of(browser, "#answer mark")
+        assert mark.text.startswith(best["answer"])
+        assert one_of(browser, "#answer .text").text.startswith(text["context"][: best["start"]].strip())
+        fields("#ask")["question"].clear()
+        fields("#ask")["question"].send_keys(" ")
+        one_of(browser, "#answer-button").click()
+        wait(browser, lambda: one_of(browser, "#error").text == "question 1 has no word")
+        screenshot(browser, "answers")
+        assert all("/answer" in message for message in severe(browser))
+
+    with served(folders / "tags") as (address, _):
+        browser.get(f"{address}/")
+        assert [form for form in shown if one_of(browser, form).is_displayed()] == ["#mark"]
+        text = "🎸 " + fields("#mark")["untagged"].get_attribute("value")
+        browser.execute_script("arguments[0].value = arguments[1]", fields("#mark")["untagged"], text)
+        one_of(browser, "#tag-button").click()
+        marks = wait(browser, lambda: all_of(browser, "#answer mark"))
+        (found,) = ask(address, {"text": text}, "/tag")[1]["tagged"]
+        expected = [entity["text"] + entity["type"] for entity in found["entities"]]
+        assert [mark.get_attribute("textContent") for mark in marks] == expected
+        screenshot(browser, "tags")
+        assert not severe(browser)
+
+    with served(folders / "encoder") as (address, _):
+        browser.get(f"{address}/")
+        assert [form for form in shown if one_of(browser, form).is_displayed()] == ["#turn"]
+        one_of(browser, "#compare").click()
+        items = wait(browser, lambda: all_of(browser, "#answer li"))
+        texts = [fields("#turn")[name].get_attribute("value") for name in ("first", "others")]
+        vectors = np.array(ask(address, {"text": [texts[0], *texts[1].split("\n")]}, "/embed")[1]["embeddings"])
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        shares = sorted((vectors[1:] @ vectors[0]).tolist(), reverse=True)
+        assert [float(item.text.split()[0]) for item in items] == pytest.approx(shares, abs=1e-4)
+        screenshot(browser, "vectors")
+        assert not severe(browser)

@@ -89,7 +89,7 @@ def test_of_several_labels_each_is_counted(tmp_path):
     with rc_context({"svg.fonttype": "none"}):
         draw_confusion(task, [("dev", [], texts)], {"dev": logits}, tmp_path / "a.svg")
     found = words(tmp_path / "a.svg")
-    shown = ["found", "missed", "wrongly given", *labels, "34", "0", "0", "23", "0", "11", "0", "11", "0"]
+    shown = ["found", "missed", "extra", *labels, "34", "0", "0", "23", "0", "11", "0", "11", "0"]
     assert sorted(word for word in found if word in shown) == sorted(shown)
 
 

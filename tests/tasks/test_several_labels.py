@@ -46,9 +46,16 @@ def test_the_same_labels_in_every_form(tmp_path, name):
     columns = ["a", "b"] if name[0] in "gh" else None
     asked = True if name[0] in "def" else None
     task, found = read(written(tmp_path, name, FORMS[name]), label=columns, several=asked)
+    assert ("separated by" in rows_note(tmp_path / name, columns, asked)) == (name[0] in "def")
     assert (task.several, task.labels, task.texts) == (True, ("a", "b"), ("text",))
     assert found == [(1.0, 1.0), (0.0, 0.0), (0.0, 1.0)]
     assert (task.problem, task.main_metric) == ("multi_label_classification", "micro_f1")
+
+
+def rows_note(path, label, several):
+    rows = read_rows(path)
+    own_task(path, rows, label=label, several=several)
+    return rows.note.replace("separated by commas", "").replace("separated by bars", "")
 
 
 def test_numbers_are_names_in_their_order(tmp_path):
