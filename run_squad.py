@@ -141,10 +141,9 @@ def write_answers(run, folder, questions, spans):
     negative, threshold = run.args.version_2_with_negative, run.args.null_score_diff_threshold
     best, answers, odds = {}, {}, {}
     for index, question in enumerate(questions):
-        best[question.id] = spans.best(question, index, negative)
-        odds[question.id] = spans.margin(index)
-        refused = negative and odds[question.id] > threshold
-        answers[question.id] = "" if refused else spans.best(question, index)[0]["text"]
+        found, odds[question.id] = spans.best(question, index), spans.margin(index)
+        best[question.id] = spans.best(question, index, True) if negative else found
+        answers[question.id] = "" if negative and odds[question.id] > threshold else found[0]["text"]
     folder.mkdir(exist_ok=True)
     write_json(folder / "predictions.json", answers)
     write_json(folder / "nbest_predictions.json", best)

@@ -30,6 +30,46 @@ def read_json_object(path):
     return content
 
 
+def json_lines(name, lines):
+    """(where, dict) of every line that is not empty. lines: an iterable of bytes; name: of their file, for messages.
+
+    Raises InputError: a line is not UTF-8, not JSON, no object, or holds half a character.
+    """
+    for number, line in enumerate(lines, 1):
+        where = f"{name}, line {number}"
+        try:
+            line = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            if not line.strip():
+                continue
+            record = json.loads(line)
+        except UnicodeDecodeError:
+            raise InputError(f"{where}: not UTF-8; convert the file") from None
+        except json.JSONDecodeError as error:
+            raise InputError(f"{where}: not JSON ({error.msg}); an object a line is wanted") from None
+        except RecursionError:
+            raise InputError(f"{where}: nested too deeply") from None
+        if not isinstance(record, dict):
+            raise InputError(f"{where}: must be a JSON object, not {shortened(record)}")
+        require_whole_characters(where, json.dumps(record, ensure_ascii=False))
+        yield where, record
+
+
+def require_whole_characters(where, text):
+    """Raises InputError where a text has one half of a character alone, as JSON can say it: it is no Unicode."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(text[error.start]):04x}"
+        message = f"{where}: {half} is half a character, cut apart by whatever wrote the file; mend it"
+        raise InputError(message) from None
+
+
+def shortened(value, most=40):
+    """JSON of a value, for messages."""
+    words = json.dumps(value, ensure_ascii=False)
+    return words if len(words) <= most else f"{words[:most]}…"
+
+
 def write_json(path, content):
     """Writes `content` as indented JSON in UTF-8, atomically; NaN and infinity, which JSON has not, become null."""
     with atomic_file(path) as file:

@@ -1,12 +1,12 @@
 """What comes to be answered, from files, pipes and terminals: texts, questions, words, each as soon as it is there."""
 
-import json
 import select
 import sys
 from collections import deque
 from pathlib import Path
 
 from files.errors import InputError
+from files.json_files import json_lines
 from tasks.columns import find_label, find_texts
 from tasks.tables import READERS, read_rows
 
@@ -78,7 +78,7 @@ def read_texts(path, text_column=None, text_pair_column=None, lines=None, stored
         return
     pairs = None
     for number, line in enumerate(lines or ArrivingLines(path), start=1):
-        name = f"{'standard input' if path == '-' else path}, line {number}"
+        name = f"{_name(path)}, line {number}"
         try:
             texts = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n").split("\t")
         except UnicodeDecodeError:
@@ -97,7 +97,7 @@ def read_questions(path, lines):
         for question in Reading(path, unanswerable=True, labelled=False).questions:
             yield question.id, question.text, question.context
         return
-    for where, record in json_records(path, lines):
+    for where, record in json_lines(_name(path), lines):
         for name in ("question", "context"):
             if not isinstance(record.get(name), str):
                 raise InputError(f"{where}: {name!r} must be a text; JSON lines of question and context are wanted")
@@ -109,7 +109,7 @@ def read_untagged(path, lines):
     if not path.lower().endswith(".jsonl"):
         yield from (text for text, _ in read_texts(path, lines=lines))
         return
-    for where, record in json_records(path, lines):
+    for where, record in json_lines(_name(path), lines):
         words = record.get("tokens", record.get("text"))
         if not isinstance(words, str) and not (
             isinstance(words, list) and words and all(isinstance(word, str) and word.strip() for word in words)
@@ -118,19 +118,8 @@ def read_untagged(path, lines):
         yield words
 
 
-def json_records(path, lines):
-    """(where, dict) of every line that is not empty."""
-    for number, line in enumerate(lines, 1):
-        where = f"{'standard input' if path == '-' else path}, line {number}"
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise InputError(f"{where}: not JSON ({getattr(error, 'msg', 'not UTF-8')})") from None
-        if not isinstance(record, dict):
-            raise InputError(f"{where}: must be a JSON object")
-        yield where, record
+def _name(path):
+    return "standard input" if path == "-" else path
 
 
 def chunks(texts, ready):

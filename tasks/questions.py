@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from files.errors import InputError
-from files.json_files import read_json
+from files.json_files import json_lines, read_json, require_whole_characters, shortened
 from tasks.token_rows import TokenRows
 
 ENCODED_AT_ONCE = 64  # questions of which Python lists exist at a time
@@ -52,13 +52,14 @@ class Reading:
         def text_of(name):
             value = record.get(name)
             if not isinstance(value, str):
-                raise InputError(f"{where}: {name!r} must be a text, not {_short(value)}")
+                raise InputError(f"{where}: {name!r} must be a text, not {shortened(value)}")
+            require_whole_characters(where, value)
             return value
 
         context, text = text_of("context"), text_of("question").lstrip()
         number = record.get("id", len(self.questions))
         if not isinstance(number, (str, int)) or isinstance(number, bool):
-            raise InputError(f"{where}: 'id' must be a text, not {_short(number)}")
+            raise InputError(f"{where}: 'id' must be a text, not {shortened(number)}")
         number = str(number)
         if number in self._ids:
             raise InputError(f"{where}: the id {number!r} is {self._ids[number]}'s already")
@@ -76,7 +77,7 @@ class Reading:
                 raise InputError(f"{where}: 'answers' must have lists 'text' and 'answer_start' of one length")
             given = [dict(text=text, answer_start=start) for text, start in zip(texts, starts, strict=True)]
         if not isinstance(given, list):
-            raise InputError(f"{where}: 'answers' must be a list, not {_short(given)}")
+            raise InputError(f"{where}: 'answers' must be a list, not {shortened(given)}")
         if record.get("is_impossible") is True:
             given = []
         if not given and not self._unanswerable:
@@ -87,7 +88,7 @@ class Reading:
             if not isinstance(text, str) or not text.strip() or isinstance(start, bool) or not isinstance(start, int):
                 raise InputError(
                     f"{where}: an answer must be an object of 'text', with a word, and 'answer_start', a whole number, "
-                    f"not {_short(answer)}"
+                    f"not {shortened(answer)}"
                 )
             if context[start : start + len(text)] != text or start < 0:
                 places = _places(context, text)
@@ -121,7 +122,8 @@ def _records(path):
     except ValueError:
         lines = False
     if lines:
-        yield from _lines(path)
+        with open(path, "rb") as file:
+            yield from json_lines(path, file)
         return
     content = read_json(path)
     if isinstance(content, list):
@@ -136,23 +138,9 @@ def _records(path):
                 yield where, {**question, "context": paragraph.get("context")}
 
 
-def _lines(path):
-    with open(path, encoding="utf-8-sig") as file:
-        try:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    try:
-                        record = json.loads(line)
-                    except ValueError as error:
-                        raise InputError(f"{path}, line {number}: not JSON ({getattr(error, 'msg', error)})") from None
-                    yield _object(f"{path}, line {number}", record)
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path}: not UTF-8 (byte {error.start})") from None
-
-
 def _object(where, value):
     if not isinstance(value, dict):
-        raise InputError(f"{where}: must be a JSON object, not {_short(value)}")
+        raise InputError(f"{where}: must be a JSON object, not {shortened(value)}")
     return where, value
 
 
@@ -170,11 +158,6 @@ def _places(context, text):
         places.append(place)
         place = context.find(text, place + 1)
     return places
-
-
-def _short(value):
-    words = json.dumps(value, ensure_ascii=False)
-    return words if len(words) <= 40 else f"{words[:40]}…"
 
 
 # -------------------------------------------------------------------------------------------------------------- windows

@@ -1,6 +1,5 @@
 """Sentences of words with a tag each: read from files, cut into windows for a model, and put together again."""
 
-import json
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -8,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from files.errors import InputError
+from files.json_files import json_lines
 from tasks.token_rows import TokenRows
 
 ENCODED_AT_ONCE = 256  # sentences of which Python lists exist at a time
@@ -40,9 +40,12 @@ def read_sentences(path, labelled=True):
     if not path.is_file():
         raise InputError(f"{path}: " + ("a folder, not a file" if path.is_dir() else "no such file"))
     try:
-        with open(path, encoding="utf-8-sig", newline="\n") as file:
-            read = _read_json if path.suffix.lower() in (".jsonl", ".json") else _read_columns
-            sentences = list(read(path, file, labelled))
+        if path.suffix.lower() in (".jsonl", ".json"):
+            with open(path, "rb") as file:
+                sentences = list(_read_records(json_lines(path, file), labelled))
+        else:
+            with open(path, encoding="utf-8-sig", newline="\n") as file:
+                sentences = list(_read_columns(path, file, labelled))
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 (byte {error.start})") from None
     if not sentences:
@@ -82,19 +85,8 @@ def _read_columns(path, file, labelled):
         yield Sentence(tuple(words), tuple(tags), f"{path}, line {begin}")
 
 
-def _read_json(path, file, labelled):
-    for number, line in enumerate(file, 1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise InputError(
-                f"{where}: not JSON ({getattr(error, 'msg', error)}); an object a line is wanted"
-            ) from None
-        if not isinstance(record, dict):
-            raise InputError(f"{where}: must be a JSON object with 'tokens' and 'tags'")
+def _read_records(records, labelled):
+    for where, record in records:
         words = _texts(where, record, "tokens")
         name = next((name for name in TAG_NAMES if name in record), None)
         if labelled and name is None:

@@ -64,6 +64,8 @@ ANSWERS = [
     (SQUAD, {"train.jsonl": '{"data": []}'}, "train.jsonl: no question there"),
     (SQUAD, {"train.jsonl": "[3]"}, "train.jsonl, entry 0: must be a JSON object, not 3"),
     (SQUAD, {"train.jsonl": b'{"id": "\xff"}\n'}, "train.jsonl: not UTF-8"),
+    (SQUAD, {"train.jsonl": json.dumps(QUESTION).encode() + b'\n{"id": "\xff"}\n'}, "line 2: not UTF-8"),
+    (SQUAD, record(question="a\ud800"), r"line 1: \\ud800 is half a character"),
     (SQUAD, record(context=None), "line 1: 'context' must be a text, not null"),
     (SQUAD, record(question=3), "line 1: 'question' must be a text, not 3"),
     (SQUAD, record(id=[1]), r"line 1: 'id' must be a text, not \[1\]"),
@@ -115,7 +117,8 @@ TAGS = [
 ]
 JSON_TAGS = [
     ("{", "train.jsonl, line 1: not JSON"),
-    ("[1]", "line 1: must be a JSON object with 'tokens' and 'tags'"),
+    ("[1]", r"line 1: must be a JSON object, not \[1\]"),
+    ('{"tokens": ["\\udc00"], "tags": ["O"]}', r"line 1: \\udc00 is half a character"),
     ('{"tokens": "a", "tags": ["O"]}', "line 1: 'tokens' must be a list of texts"),
     ('{"tokens": ["a"]}', "line 1: no 'tags' there; there are tokens"),
     ('{"tokens": ["a"], "tags": []}', "line 1: 1 tokens, but 0 tags"),
