@@ -69,15 +69,16 @@ def test_what_the_readme_links_to_is_there():
     assert {name for name in names if not (ROOT / name).exists()} <= {"DIR/SST-2/train.tsv", "zip_report.txt"}
 
 
-def test_both_languages_hold_the_same():
+@pytest.mark.parametrize("name", ["README", "docs/speed"])
+def test_both_languages_hold_the_same(name):
     """Commands and what they print, flags, links, sections and every number; only the words differ."""
-    other = (ROOT / "README.zh-CN.md").read_text("utf-8")
-    blocks = [re.findall(r"```.*?```", text, flags=re.S) for text in (README, other)]
+    page, other = ((ROOT / f"{name}{language}.md").read_text("utf-8") for language in ("", ".zh-CN"))
+    blocks = [re.findall(r"```.*?```", text, flags=re.S) for text in (page, other)]
     assert blocks[0] == blocks[1]
     for pattern in (r"^- `(\w+)`", r"\]\((?!README)([^)]+)\)", r"^#+(?= )", r"^\[published\]: .*$"):
-        found = [re.findall(pattern, text, flags=re.M) for text in (README, other)]
+        found = [re.findall(pattern, text, flags=re.M) for text in (page, other)]
         assert found[0] == found[1], pattern
-    numbers = [set(re.findall(r"\d[\d.,e×%-]*\d", text)) for text in (README, other)]
+    numbers = [set(re.findall(r"\d[\d.,e×%-]*\d", text)) for text in (page, other)]
     assert numbers[0] == numbers[1]
 
 
