@@ -56,7 +56,7 @@ test-slow: setup newest
 	.venv-newest/bin/python -m pytest tests/test_modeling.py tests/test_mixed_attention.py tests/test_tokenizer.py \
 	    tests/test_convert.py tests/test_predict.py tests/test_run_pretrain.py tests/files tests/cpu tests/text tests/layers \
 	    tests/conversion tests/family tests/training tests/pretraining tests/tasks/test_labelled_files.py \
-	    tests/tasks/test_answers.py tests/tasks/test_tags.py tests/test_run_squad.py tests/test_run_tagging.py \
+	    tests/tasks/test_answers.py tests/tasks/test_several_labels.py tests/tasks/test_tags.py tests/test_run_squad.py tests/test_run_tagging.py \
 	    tests/test_pretrain_on_gpu.py \
 	    tests/serving --ignore tests/training/test_processes.py --ignore tests/training/test_resume.py
 	.venv-newest/bin/python -m pytest -m "slow or not slow" tests/test_compare.py tests/test_compare_family.py tests/comparison

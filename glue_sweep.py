@@ -6,6 +6,7 @@ Flags that are not listed here go to every run. A run that is finished in OUT/TA
 stopped goes on; `--init_from` reaches RTE, MRPC and STS-B alone. The table is in OUT/results.md, .json and .png.
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from files.atomic import atomic_file
 from files.errors import InputError
 from files.json_files import read_json, write_json
 from flags.command_line import FLAG, ArgumentParser, script
+from flags.settings_file import read_settings
 from tasks.glue import TASKS, find_task
 from tasks.leaderboard import entries, write_submission
 from tasks.sweep_table import as_markdown, make_table
@@ -35,12 +37,14 @@ def parse_args(argv):
         "--do_predict", action=FLAG, default=False,
         help="predict the test sets with each task's best seed, and zip them for the leaderboard",
     )  # fmt: skip
+    parser.add_argument("--config", metavar="FILE", help="flags of run_glue.py for all runs, as it takes them")
     args, passed = parser.parse_known_args(argv)
     if clash := [flag for flag in passed if flag.partition("=")[0] in OURS or flag == "--overwrite"]:
         parser.error(f"{clash[0]}: not for a sweep; a new --output_dir begins a new one")
     names = list(TASKS) if [name.lower() for name in args.task_name] == ["all"] else args.task_name
     args.tasks = list(dict.fromkeys(find_task(name) for name in names))
     args.seeds = list(dict.fromkeys(args.seeds))
+    args.settings = read_settings(args.config) if args.config else {}
     if min(args.seeds) < 0:
         parser.error(f"--seeds must be numbers from 0, not {min(args.seeds)}")
     return args, passed
@@ -55,14 +59,17 @@ def run(args, passed, task, seed):
     if args.init_from and task.name in FROM_MNLI:
         flags += ["--init_from", args.init_from]
     note = folder / "command.json"
-    if note.is_file() and read_json(note) != flags:
-        before, now = " ".join(read_json(note)), " ".join(flags)
+    settings = [json.dumps(args.settings, sort_keys=True)] if args.settings else []
+    if args.config:
+        flags += ["--config", args.config]
+    if note.is_file() and read_json(note) != flags + settings:
+        before, now = " ".join(read_json(note)), " ".join(flags + settings)
         raise InputError(f"{folder}: made by other flags ({before}) than now ({now}); take another --output_dir")
     if (folder / "results.json").is_file():
         print(f"{task.name}, seed {seed}: finished before", file=sys.stderr)
         return read_json(folder / "results.json")
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(note, flags)
+    write_json(note, flags + settings)
     print(f"{task.name}, seed {seed}: run_glue.py {' '.join(flags)}", file=sys.stderr, flush=True)
     status = run_to_its_end([sys.executable, str(ROOT / "run_glue.py"), *flags, "--resume"])
     if status:

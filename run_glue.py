@@ -79,13 +79,13 @@ def make_parser():
 
 def parse_args(argv):
     parser = make_parser()
-    args = parser.parse_args(argv)
+    args = parser.first_look(argv)
     if args.recipe:
         from tasks.recipe import paper_settings
 
         task_name = find_task(args.task_name).name if args.task_name else None
         parser.set_defaults(**paper_settings(task_name, args.init_from or args.model_name_or_path))
-        args = parser.parse_args(argv)
+    args = parser.parse_args(argv)
     if bool(args.task_name) == bool(args.train_file or args.validation_file or args.test_file):
         parser.error("give either --task_name or --train_file and --validation_file")
     if not args.task_name and not (args.validation_file and (args.train_file or not args.do_train)):

@@ -288,6 +288,8 @@ def load_model(args, source, last, tokenizer):
 
 
 def run_all(args, processes):
+    import paddle
+
     from conversion.sources import fetched, resolve
     from pretraining.objective import Objective
     from pretraining.token_store import clear_killed, facts_of
@@ -296,7 +298,7 @@ def run_all(args, processes):
     from training.settings import files_fact, require_same_settings, settings_of
     from training.start import open_output, write_results
 
-    precision = choose_precision(args.amp, args.amp_dtype, args.device)
+    precision = choose_precision(args.amp, args.amp_dtype, paddle.get_device())
     source = fetched(args.model_name_or_path)
     require_type(args.model_type, source)
     if args.init_from_ckpt and (source not in PRESETS or Path(source).is_dir()):

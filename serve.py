@@ -44,7 +44,7 @@ def parse_args(argv):
         help="what a proxy has before every path, as in /convbert, whether it cuts it off or not",
     )  # fmt: skip
     parser.add_argument(
-        "--max_wait_ms", type=from_zero, default=0,
+        "--max_wait_ms", type=from_zero, default=0.0,
         help="how long a text may wait for others to be computed with, up to --batch_size; 0: only while others are",
     )  # fmt: skip
     add_inference(parser, split_special_tokens=True)

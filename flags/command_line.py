@@ -5,6 +5,7 @@ Exit status: 0 done; 1 a check failed; 2 bad usage or bad input; 130 interrupted
 
 import argparse
 import functools
+import json
 import math
 import os
 import re
@@ -14,6 +15,7 @@ import sys
 from files.errors import InputError
 
 FLAG = argparse.BooleanOptionalAction  # --flag/--no-flag
+MOST_WITHOUT = 5  # flags of a script that takes no file of them
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -24,12 +26,48 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 class ArgumentParser(argparse.ArgumentParser):
     """argparse with defaults in the help, no abbreviations, and one line instead of a screen for a wrong flag.
 
+    With more than MOST_WITHOUT flags it takes them from a file too, --config, such as --print_config writes.
+
     texts: arguments are texts, which may begin with a dash; what looks like a misspelt flag is still refused.
     """
 
     def __init__(self, description, texts=False):
         super().__init__(description=description, allow_abbrev=False, formatter_class=_HelpFormatter)
-        self._texts = texts
+        self._texts, self._settings = texts, None
+
+    def parse_args(self, args=None, namespace=None):
+        """As argparse does; raises InputError where --config names a file that is no such, or ends with its flags."""
+        found = self.first_look(args)
+        wanted = vars(found).pop("print_config", False)
+        vars(found).pop("config", None)
+        if wanted:
+            names = [action.dest for action in self._actions if action.option_strings and action.dest in vars(found)]
+            print(json.dumps({name: getattr(found, name) for name in names}, indent=2, ensure_ascii=False))
+            self.exit()
+        return found
+
+    def first_look(self, args=None):
+        """The same, but for what --print_config does."""
+        if self._settings is None and sum(bool(action.option_strings) for action in self._actions) > MOST_WITHOUT + 1:
+            self._settings = self.add_argument_group("settings in a file")
+            self._settings.add_argument(
+                "--config", metavar="FILE", help=".json, .yaml or .toml of flags, or a run's results.json"
+            )
+            self._settings.add_argument(
+                "--print_config", action="store_true", default=False, help="print the flags as such a file, and end"
+            )
+        if self._settings is not None:
+            look = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+            look.add_argument("--config", nargs="?")
+            path = look.parse_known_args(args)[0].config
+            if path:
+                from flags.settings_file import defaults, read_settings
+
+                values = defaults(path, read_settings(path), self._actions)
+                self.set_defaults(**values)
+                for action in self._actions:
+                    action.required = action.required and action.dest not in values
+        return super().parse_args(args)
 
     def _parse_optional(self, arg_string):
         known = arg_string.partition("=")[0] in self._option_string_actions

@@ -84,6 +84,22 @@ def test_only_what_is_not_finished_is_run(tmp_path, monkeypatch, capsys):
     assert re.search(r"SST-2/seed-1: made by other flags .* take another --output_dir", capsys.readouterr().err)
 
 
+def test_a_file_of_flags_goes_to_every_run(tmp_path, monkeypatch, capsys):
+    started = Started()
+    monkeypatch.setattr(glue_sweep, "run_to_its_end", started)
+    file = tmp_path / "a.yaml"
+    file.write_text("batch_size: 8\n")
+    arguments = ["--task_name", "RTE", "--config", str(file), "--output_dir", str(tmp_path / "out")]
+    assert glue_sweep.main(arguments) == 0
+    assert started.commands[0][-3:] == ["--config", str(file), "--resume"]
+    assert glue_sweep.main(arguments) == 0
+    file.write_text("batch_size: 16\n")  # the same file, other flags
+    assert glue_sweep.main(arguments) == 2
+    assert "made by other flags" in capsys.readouterr().err
+    file.write_text("batch_size: [\n")
+    assert glue_sweep.main(arguments) == 2
+
+
 def test_mnli_s_model_is_for_some_tasks_only(tmp_path, monkeypatch):
     started = Started()
     monkeypatch.setattr(glue_sweep, "run_to_its_end", started)

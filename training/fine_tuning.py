@@ -38,11 +38,13 @@ def require_sense(parser, args):
 
 def precision_of(args):
     """The Precision of a training, or of an evaluation alone. Raises InputError: there is none such here."""
+    import paddle
+
     from training.precision import choose_inference, choose_precision
 
     if args.do_train:
-        return choose_precision(args.amp, args.amp_dtype, args.device)
-    return choose_inference(args.dtype, args.amp, args.amp_dtype, args.device)
+        return choose_precision(args.amp, args.amp_dtype, paddle.get_device())
+    return choose_inference(args.dtype, args.amp, args.amp_dtype, paddle.get_device())
 
 
 AT_THE_START = dict(best_step=0, best_score=None, best_loss=None, evaluations_since_best=0, examples=0)  # a run's state

@@ -20,7 +20,7 @@ READ = "model_name_or_path", "init_from", "vocab_file", "train_file", "validatio
 
 @contextlib.contextmanager
 def processes_of(args):
-    """The Processes of a run; where one of them fails, all end. `args.device` becomes the device's full name.
+    """The Processes of a run, which computes on `args.device` from here on; where one of them fails, all end.
 
     With several GPUs and no launcher this starts the script again, once for each, and does not return.
 
@@ -28,8 +28,7 @@ def processes_of(args):
     """
     kernels_wanted()
     launch_on_all_gpus(args.device)
-    args.device = choose_device(args.device, args.verbose)
-    if args.device == "cpu":
+    if choose_device(args.device, args.verbose) == "cpu":
         products.forced()
     processes = Processes()
     paddle.seed(args.seed)
