@@ -3,8 +3,8 @@
     python run_glue.py --task_name SST-2 --model_name_or_path convbert-small --output_dir output/SST-2
 
 Every `--eval_steps` steps and at the last one the model is evaluated: the best so far is in `--output_dir`. Every
-`--save_steps` steps, after `--save_minutes` and at the last step the newest is saved with all that `--resume` needs, in
-`last/` below it; so it is when SIGTERM or Ctrl-C ends the run. The figures are in `results.json`.
+`--save_steps` steps, if given, after `--save_minutes` and at the last step the newest is saved with all that `--resume`
+needs, in `last/` below it; so it is when SIGTERM or Ctrl-C ends the run. The figures are in `results.json`.
 
 Paddle and what needs it are imported inside functions: `--help` and a wrong flag answer at once.
 """
@@ -169,7 +169,7 @@ def evaluate_dev(run, dev):
     """→ split → loss and scores; split → logits; the number by which models are compared, NaN where logits are none."""
     from tasks.evaluation import evaluate, main_score
 
-    results, logits = evaluate(run.model, run.task, dev, run.args.batch_size, run.precision, run.processes)
+    results, logits = evaluate(run.model, run.task, dev, run.args.eval_batch_size, run.precision, run.processes)
     numbers = all(np.isfinite(found).all() for found in logits.values())
     return results, logits, main_score(run.task, results) if numbers else math.nan
 
@@ -202,7 +202,7 @@ def predict_tests(run, tests):
 
     folder = run.output / "predictions"
     for name, task, texts in tests:
-        logits = all_logits(run.model, task, texts, run.args.batch_size, run.precision, run.processes)
+        logits = all_logits(run.model, task, texts, run.args.eval_batch_size, run.precision, run.processes)
         if run.processes.writes:
             folder.mkdir(exist_ok=True)
             write_predictions(folder / name, task, classifiers.predictions(task, logits))
@@ -225,7 +225,8 @@ def run_all(args, processes):
     source = source if args.from_scratch else resolve(source, args.model_type)
     require_known_problem(source, args.do_train)
     task, read, own = find_data(args, source, quiet=not processes.writes)
-    examples = {split: read(split) for split in (*["train"] * args.do_train, *task.dev_splits)}
+    examples = {"train": read("train")[: args.max_train_samples]} if args.do_train else {}
+    examples |= {split: read(split)[: args.max_eval_samples] for split in task.dev_splits}
     tests = test_files(args, task, read, quiet=not processes.writes) if args.do_predict else []
     output, last = open_output(args, processes)
 

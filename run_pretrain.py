@@ -167,15 +167,17 @@ def evaluate_held_out(run):
     """What is logged, on the held-out examples, with the same masks every time, whatever the run."""
     import paddle
 
-    count = min(len(run.held_out), EVALUATED)
+    count = min(len(run.held_out), run.args.max_eval_samples or EVALUATED)
     size, sums = AT_A_TIME, run.objective.no_sums()
+    pieces = min(size, run.args.eval_batch_size or size)
     numbers = np.linspace(0, len(run.held_out) - 1, count).astype(int)
     batches = list(enumerate(np.split(numbers, range(size, count, size))))
     run.model.eval()
     with run.precision.context(), paddle.no_grad():
         for index, examples in run.processes.share(batches):
             batch = run.objective.batch(run.held_out, examples, 0, index)
-            sums += run.objective(batch, np.arange(len(examples)))[1]
+            for rows in np.split(np.arange(len(examples)), range(pieces, len(examples), pieces)):
+                sums += run.objective(batch, rows)[1]
     run.model.train()
     run.processes.wait()  # shares take different times
     return run.objective.metrics(run.processes.add(sums))
@@ -191,7 +193,8 @@ def train(run, last=None, settings=None):
     from training.log import log
     from training.loop import Plan, Steps
 
-    args, objective, count = run.args, run.objective, len(run.segments)
+    args, objective = run.args, run.objective
+    count = min(len(run.segments), args.max_train_samples or len(run.segments))
     plan = Plan.of(args, count, args.train_batch_size, run.processes)
     warmup_steps = min(LONGEST_WARMUP, plan.total_steps // 10) if args.warmup_steps is None else args.warmup_steps
     steps = Steps(

@@ -100,7 +100,7 @@ def find(run, questions):
     args = run.args
     search = Search(args.n_best_size, args.max_answer_length)
     spans = find_spans(
-        run.engine(), run.tokenizer, questions, run.windows, search, args.batch_size, run.processes
+        run.engine(), run.tokenizer, questions, run.windows, search, args.eval_batch_size, run.processes
     )  # fmt: skip
     run.model.train()
     return spans
@@ -177,7 +177,8 @@ def run_all(args, processes):
     windows.require()
     files = {"train": args.train_file, "dev": args.validation_file, "test": args.test_file}
     wanted = ["train"] * args.do_train + ["dev"] + ["test"] * args.do_predict
-    questions = {split: read(args, processes, files[split], split) for split in wanted}
+    most = {"train": args.max_train_samples, "dev": args.max_eval_samples}
+    questions = {split: read(args, processes, files[split], split)[: most.get(split)] for split in wanted}
     metric = args.metric or metric_for(question.context for question in questions["dev"])
     run = begin(args, processes, KIND, windows, questions)
     if run.model.config.type_vocab_size < 2:

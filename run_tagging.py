@@ -91,7 +91,7 @@ def tag(run, sentences):
     from tasks.tagging import tag_sentences
 
     names = run.model.config.label_names
-    engine, size = run.engine(), run.args.batch_size
+    engine, size = run.engine(), run.args.eval_batch_size
     found = tag_sentences(engine, run.tokenizer, sentences, run.windows, names, size, run.processes)
     run.model.train()
     return found
@@ -151,7 +151,8 @@ def find_names(args, source, sentences):
 def run_all(args, processes):
     files = {"train": args.train_file, "dev": args.validation_file}
     wanted = ["train"] * args.do_train + ["dev"]
-    sentences = {split: read_sentences(files[split]) for split in wanted}
+    most = {"train": args.max_train_samples, "dev": args.max_eval_samples}
+    sentences = {split: read_sentences(files[split])[: most[split]] for split in wanted}
     tests = read_sentences(args.test_file, labelled=False) if args.do_predict else []
     scheme = scheme_of([sentence for found in sentences.values() for sentence in found], args.scheme)
     windows = Windows(args.max_seq_length, args.stride)

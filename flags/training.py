@@ -5,9 +5,12 @@ says by the flag's name: `add_training(parser, num_train_epochs=dict(default=4))
 """
 
 import argparse
+import math
 
 from flags.command_line import FLAG, at_least, from_zero, within
 from flags.computing import add_device, add_precision
+
+EPOCH = "epoch"  # in place of a number of steps
 
 
 def _steps(text):
@@ -19,6 +22,33 @@ def _steps(text):
 
 
 _steps.__name__ = "int"
+
+
+def _every(text):
+    """The type of flags that say after how many steps something comes."""
+    if text == EPOCH:
+        return text
+    try:
+        steps = int(text)
+    except ValueError:
+        steps = 0
+    if steps < 1:
+        raise argparse.ArgumentTypeError(f"must be a number of steps from 1, or {EPOCH}, not {text}")
+    return steps
+
+
+_every.__name__ = "int"
+
+
+def _epochs(text):
+    """The type of --num_train_epochs; whole ones stay whole."""
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text}")
+    return int(value) if value.is_integer() else value
+
+
+_epochs.__name__ = "float"
 
 
 class _Group:
@@ -65,13 +95,16 @@ def add_training(parser, **own):
         "--lr_scheduler_type", choices=["linear", "cosine", "constant"], default="linear",
         help="how it falls after warm-up",
     )  # fmt: skip
-    flag("--num_train_epochs", type=at_least(1), default=3, help="passes over the training data")
+    flag("--num_train_epochs", type=_epochs, default=3, help="passes over the training data; may have a fraction")
     flag("--max_steps", type=_steps, default=-1, help="steps in all; overrides --num_train_epochs; -1: does not")
     flag("--warmup_steps", type=at_least(0), default=0, help="steps that warm up; overrides the share")
     flag("--weight_decay", type=from_zero, default=0.0, help="decay of all but biases and norms")
     flag("--adam_epsilon", type=from_zero, default=1e-6, help="epsilon of AdamW")
     flag("--tf_compat", action=FLAG, default=False, help="learn as the paper's code does")
     flag("--max_grad_norm", type=from_zero, default=0.0, help="longer gradients are cut to it; 0: never")
+    flag("--max_train_samples", type=at_least(1), help="take only so many examples, the first of the file")
+    flag("--max_eval_samples", type=at_least(1), help="the same for every evaluation")
+    flag("--eval_batch_size", type=at_least(1), help="examples at a time in evaluations; left out, as in training")
     flag("--recompute", action=FLAG, default=False, help="less memory: layers run again in backward")
     flag("--seed", type=at_least(0), default=42, help="starting point of everything random")
     group = flag.end()
@@ -96,9 +129,10 @@ def add_output(parser, **own):
     flag = _Group(parser.add_argument_group("output"), own)
     flag("--output_dir", required=True, help="folder for model and results")
     flag("--logging_steps", type=at_least(1), default=100, help="steps between log lines")
-    flag("--save_steps", type=at_least(1), default=100, help="steps between savings of output_dir/last")
+    flag("--logging_first_step", action=FLAG, default=False, help="the first step has a line, too")
+    flag("--save_steps", type=_every, help="steps between savings of output_dir/last, or epoch; left out, by the clock")
     flag("--save_minutes", type=from_zero, default=15.0, help="minutes after which that is saved anyway; 0: never")
-    flag("--eval_steps", type=at_least(1), help="steps between evaluations; left out, --save_steps")
+    flag("--eval_steps", type=_every, help="steps between evaluations, or epoch; left out, --save_steps, else 100")
     flag("--keep_checkpoints", type=at_least(0), default=0, help="how many checkpoint-STEP/ of --save_steps to keep")
     flag("--visualdl_dir", help="folder for VisualDL's log")
     flag("--resume", action=FLAG, default=False, help="go on from output_dir/last")

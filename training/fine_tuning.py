@@ -27,7 +27,8 @@ def launch(args, run_all):
 
 
 def require_sense(parser, args):
-    """Ends with a line where flags of a fine-tuning contradict each other."""
+    """Ends with a line where flags of a fine-tuning contradict each other; sets --eval_batch_size if left out."""
+    args.eval_batch_size = args.eval_batch_size or args.batch_size
     if args.mask_conv_padding is not None and args.model_type != "convbert":
         parser.error(f"--mask_conv_padding is for convolutions; --model_type {args.model_type} has none")
     if args.dtype and args.do_train:

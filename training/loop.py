@@ -28,6 +28,7 @@ from typing import NamedTuple
 import numpy as np
 
 from files.errors import InputError
+from flags.training import EPOCH
 from training.curves import Curves
 from training.log import log, progress
 from training.optimizer import adamw
@@ -36,6 +37,7 @@ from training.run_folder import clear_old_run, load_state, save_last
 from training.schedule import learning_rates
 from training.signals import NAMES, Ended, finished_steps
 
+EVALUATED_EVERY = 100  # steps, where flags say nothing of evaluating and saving
 SKIPPED_IN_A_ROW = 10  # steps with a loss that is no number, after which a run gives up
 
 
@@ -51,7 +53,9 @@ class Plan(NamedTuple):
         """args: flags of flags.training; examples: how many there are; batch_size: examples at a time in a process."""
         size = batch_size * args.gradient_accumulation_steps * processes.count
         per_epoch = -(-examples // size)
-        return cls(size, per_epoch, args.max_steps if args.max_steps > 0 else per_epoch * args.num_train_epochs)
+        return cls(
+            size, per_epoch, args.max_steps if args.max_steps > 0 else math.ceil(per_epoch * args.num_train_epochs)
+        )
 
 
 class Due(NamedTuple):
@@ -68,7 +72,8 @@ class Steps:
     Iteration gives their numbers, from 1. `epoch` and `batch` are the step's place, both from 0; `state` is what
     results.json and `last/` hold of the run. An old run in the folder that is not gone on with is removed first.
 
-    Between `--save_steps` all is saved too when `--save_minutes` are over, and where a signal ends the run.
+    All is saved every `--save_steps`, if any, when `--save_minutes` are over, where a signal ends the run, and at its
+    end.
 
     Raises InputError: the run that is gone on with had more steps, or does not fit the model.
 
@@ -231,13 +236,17 @@ class Steps:
         """
         args, overdue = self._args, self._agree()
 
-        def comes(every):
-            return self.step == self._plan.total_steps or self.step % every == 0
+        evaluates = args.eval_steps or args.save_steps or EVALUATED_EVERY
+        saves = args.save_steps or (evaluates if args.keep_checkpoints else None)
 
-        self._at_its_time = comes(args.save_steps)  # and no minutes or signal
+        def comes(every):
+            steps = self._plan.steps_per_epoch if every == EPOCH else every or self._plan.total_steps
+            return self.step == self._plan.total_steps or self.step % steps == 0
+
+        self._at_its_time = comes(saves)  # and no minutes or signal
         due = Due(
-            log=comes(args.logging_steps),
-            evaluate=comes(args.eval_steps or args.save_steps),
+            log=comes(args.logging_steps) or (args.logging_first_step and self.step == 1),
+            evaluate=comes(evaluates),
             save=self._at_its_time or overdue or self._signal is not None,
         )
         if any(due):

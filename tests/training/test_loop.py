@@ -467,3 +467,67 @@ def test_a_picture_never_ends_a_run(tiny, tmp_path, monkeypatch, capsys):  # noq
     assert len(warnings) >= 2
     assert set(warnings) == {r"warning: a picture could not be drawn (ValueError: Unknown symbol: \frac)"}
     assert (tmp_path / "out/results.json").exists()
+
+
+def test_evaluations_and_savings_by_the_epoch(tiny, tmp_path):  # noqa: F811
+    flags = dict(max_train_samples=40, num_train_epochs=2.5, eval_steps="epoch", save_steps="epoch", keep_checkpoints=9)
+    assert (
+        run_glue.main(command(tiny, tmp_path / "out", max_steps=-1, batch_size=8, logging_first_step=True, **flags))
+        == 0
+    )
+    results = read_json(tmp_path / "out/results.json")
+    assert (results["total_steps"], [entry["step"] for entry in results["evaluations"]]) == (13, [5, 10, 13])
+    assert [entry["step"] for entry in results["log"]] == [1, 2, 4, 6, 8, 10, 12, 13]
+    kept = {path.name for path in (tmp_path / "out").glob("checkpoint-*")}
+    assert kept == {"checkpoint-5", "checkpoint-10", "checkpoint-13"}
+
+
+def test_left_out_evaluations_come_every_hundred_steps_and_only_the_clock_saves(tiny, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(loop, "EVALUATED_EVERY", 2)
+    saved = []
+    save_last = loop.save_last
+    monkeypatch.setattr(loop, "save_last", lambda *args: (saved.append(args[4]["step"]), save_last(*args)))
+    flags = command(tiny, tmp_path / "out", max_steps=5)
+    at = flags.index("--save_steps")
+    assert run_glue.main(flags[:at] + flags[at + 2 :]) == 0
+    assert saved == [5]
+    evaluations = read_json(tmp_path / "out/results.json")["evaluations"]
+    assert [entry["step"] for entry in evaluations] == [2, 4, 5]
+    saved.clear()
+    kept = [*flags[:at], *flags[at + 2 :], "--keep_checkpoints", "9", "--overwrite"]
+    assert run_glue.main(kept) == 0
+    assert saved == [2, 4, 5]
+
+
+def test_some_examples_and_other_batches_of_evaluation(tiny, pretraining_tiny, tmp_path, capsys):  # noqa: F811
+    flags = dict(max_train_samples=16, max_eval_samples=10, eval_batch_size=3, max_steps=2, save_steps=2)
+    assert run_glue.main(command(tiny, tmp_path / "a", do_predict=True, **flags)) == 0
+    rows = (tmp_path / "a/predictions_dev.tsv").read_text().splitlines()
+    assert len(rows) == 11
+    assert read_json(tmp_path / "a/results.json")["examples"] == 32  # two epochs of one batch
+    found = {}
+    for name, size in (("a", 5), ("b", None)):
+        more = dict(max_train_samples=12, max_eval_samples=20, max_steps=2, save_steps=2)
+        more |= dict(eval_batch_size=size) if size else {}
+        assert run_pretrain.main(pretraining_command(pretraining_tiny, tmp_path / f"p{name}", **more)) == 0
+        found[name] = read_json(tmp_path / f"p{name}/results.json")
+        capsys.readouterr()
+    assert found["a"]["log"] == found["b"]["log"]
+    one, other = (found[name]["evaluations"][-1] for name in "ab")
+    assert one == pytest.approx(other, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (dict(save_steps="epochs"), "--save_steps must be a number of steps from 1, or epoch, not epochs"),
+        (dict(eval_steps=0), "--eval_steps must be a number of steps from 1, or epoch, not 0"),
+        (dict(num_train_epochs=0), "--num_train_epochs must be a number above 0, not 0"),
+        (dict(num_train_epochs="nan"), "--num_train_epochs must be a number above 0, not nan"),
+        (dict(max_train_samples=0), "--max_train_samples must be at least 1, not 0"),
+    ],
+)
+def test_steps_and_epochs_that_are_none(tiny, tmp_path, capsys, flags, message):  # noqa: F811
+    with pytest.raises(SystemExit):
+        run_glue.main(command(tiny, tmp_path / "out", **flags))
+    assert message in capsys.readouterr().err
