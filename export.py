@@ -72,7 +72,7 @@ def read_dev(args, predictor):
         return None, []
     own, unnamed = predictor.task.labels, tuple(f"LABEL_{index}" for index in range(len(task.labels)))
     if own == unnamed and own:
-        order = ", ".join(task.labels)
+        order = ", ".join(task.names)
         print(f"warning: {args.model} does not name its labels; assumed order: {order}", file=sys.stderr)
     elif task.several != predictor.task.several or (own != tuple(task.labels) and task.in_order(own) is not task):
         words = ", ".join(own) or "a number"

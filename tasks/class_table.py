@@ -20,7 +20,7 @@ def by_class(task, predictions, labels):
     found = precision_recall_fscore_support(labels, predictions, labels=known, average=None, zero_division=0)
     names = "precision", "recall", "f1", "examples"
     rows = zip(*(column.tolist() for column in found), strict=True)
-    return {label: dict(zip(names, row, strict=True)) for label, row in zip(task.labels, rows, strict=True)}
+    return {label: dict(zip(names, row, strict=True)) for label, row in zip(task.names, rows, strict=True)}
 
 
 def table(classes):

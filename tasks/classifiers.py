@@ -90,7 +90,7 @@ def require_type(model_type, source):
 
 def _load(model_type, source, task, tokenizer, start, **settings):
     classifier, configuration = model_class(model_type, "ForSequenceClassification"), config_class(model_type)
-    settings |= dict(num_labels=task.num_labels, label_names=list(task.labels) or None)
+    settings |= dict(num_labels=task.num_labels, label_names=list(task.names) or None)
     if start != "nothing":
         settings["problem_type"] = task.problem if task.several else None  # else told by the number of labels
     if start == "everything":

@@ -35,11 +35,11 @@ def draw_confusion(task, dev, logits, path):
             right, found = texts.labels > 0, logits[name] > 0
             counts = np.stack([(right & found).sum(0), (right & ~found).sum(0), (~right & found).sum(0)], -1)
             panel.set_xlabel("")
-            _draw_counts(panel, counts, task.labels, ("found", "missed", "extra"))
+            _draw_counts(panel, counts, task.names, ("found", "missed", "extra"))
             continue
         counts = np.zeros([classes, classes], int)
         np.add.at(counts, (texts.labels, logits[name].argmax(-1)), 1)
-        _draw_counts(panel, counts, task.labels)
+        _draw_counts(panel, counts, task.names)
     write_picture(picture, path)
 
 

@@ -79,7 +79,7 @@ def write_mistakes(path, task, dev, logits):
                 shares = (f"{chances[index, found]:.4f}" for found in np.flatnonzero(predicted[index]))
                 cells += [right, given, BETWEEN.join(shares)]
             else:
-                label, choice = task.labels[example.label], task.labels[predicted[index]]
+                label, choice = task.names[example.label], task.names[predicted[index]]
                 cells += [label, choice, f"{chances[index, predicted[index]]:.4f}"]
             cells += [text for text in (example.text, example.text_pair) if text is not None]
             rows.append((-found[index], [" ".join(cell.split()) for cell in cells]))

@@ -41,7 +41,9 @@ class Task:
     is_symmetric: bool = False  # the label of a pair is that of the reversed pair
     undecided_label: str | None = None  # annotators did not agree: the row is left out
     splits_with_broken_rows: tuple[str, ...] = ()  # official files in which a stray line end cuts some rows in two
-    other_labels: tuple[tuple[str, ...], ...] = ()  # what models elsewhere call the labels, in the same order
+    other_labels: tuple[
+        tuple[str, ...], ...
+    ] = ()  # what models call the labels, ours the first of these, in that order
     folders: tuple[str, ...] = ()  # other names of its folder, which may lie beside another task's
     best_by: str = ""  # the score by which checkpoints are compared, a key of scores.SCORERS; "": metric
     several: bool = False  # a text may have any number of the labels
@@ -52,6 +54,11 @@ class Task:
     def num_labels(self):
         """Number of outputs a model needs: classes, or 1 for a regression."""
         return len(self.labels) or 1
+
+    @property
+    def names(self):
+        """What models, pictures and tables call the labels, where files have 0 and 1."""
+        return self.other_labels[0] if self.other_labels else self.labels
 
     @property
     def is_pair(self):

@@ -53,7 +53,7 @@ def find_data(args, source, quiet=False):
 def say_order(args, source, task):
     """For a head whose labels have no names: which is taken for which."""
     if not task.is_regression and stored_labels(source)[1] is None:
-        order = ", ".join(task.labels)
+        order = ", ".join(task.names)
         print(f"warning: {args.model_name_or_path} does not name its labels; assumed order: {order}", file=sys.stderr)
 
 

@@ -8,6 +8,7 @@ from tasks.columns import find_labels, find_texts, spelled
 from tasks.glue import Example, Task
 from tasks.labels import (
     BOOLEANS,
+    by_meaning,
     is_gap,
     loose,
     match,
@@ -251,10 +252,13 @@ def _is_no_label(word, labels):
 
 
 def _may_be_called(word, labels):
-    """Whether a label to be trained on is one of a model's `labels`; yes is not renamed 1, though both may be meant."""
+    """Whether a label to be trained on is one of a model's `labels`; yes is not renamed 1, though both may be meant,
+    but 1 is called positive, or whatever else labels.MEANINGS has for it."""
     index = match(word, labels)
     pair = [] if index is None else [word, tidy(labels[index])]
-    return bool(pair) and (loose(pair[0]) == loose(pair[1]) or {same(name) for name in pair} <= {0, 1, *BOOLEANS})
+    if not pair or by_meaning(word, labels) is not None:
+        return bool(pair)
+    return loose(pair[0]) == loose(pair[1]) or {same(name) for name in pair} <= {0, 1, *BOOLEANS}
 
 
 def _is_mark(word):

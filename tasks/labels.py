@@ -13,6 +13,10 @@ import unicodedata
 INVISIBLE = "\ufeff\u200b"  # byte-order mark, zero-width space
 BOOLEANS = {"false": 0, "true": 1}
 YES_OR_NO = ("false", "true"), ("f", "t"), ("no", "yes"), ("n", "y"), ("off", "on"), ("0", "1")  # 0, 1 in words
+MEANINGS = (  # what is 0 and what is 1 where a pair of names says so; entailment is 0 in RTE and 1 in WNLI
+    ("unacceptable", "acceptable"), ("negative", "positive"), ("neg", "pos"), ("not_equivalent", "equivalent"),
+    ("not_duplicate", "duplicate"),
+)  # fmt: skip
 WHOLE = re.compile(r"([+-]?)(0|[1-9]\d*)(\.0*)?")
 BETWEEN_WORDS = re.compile(r"(?<=[^\W_])[\s_.-]+(?=[^\W\d_])|(?<=[^\W\d_])[\s_.-]+(?=[^\W_])")  # not between digits
 GAP = re.compile(  # what stands where a label is missing, among words too
@@ -93,9 +97,22 @@ def match(word, names):
     for form in (str, same, loose):
         if found := [index for index, name in enumerate(names) if form(name) == form(word)]:
             return found[0] if len(found) == 1 else None
+    if (index := by_meaning(word, names)) is not None:
+        return index
     forms = [f"{value:g}" if (value := number(name)) is not None else name.lower() for name in names]
     if tuple(sorted(forms)) in YES_OR_NO and (value := truth(word)) is not None:
         return [truth(form) for form in forms].index(value)
+    return None
+
+
+def by_meaning(word, names):
+    """The index of the one of two names that 0 or 1 stands for, as in negative, positive; else None."""
+    if (value := number(word)) not in (0, 1):
+        return None
+    forms = [loose(name) for name in names]
+    for pair in MEANINGS:
+        if sorted(forms) == sorted(map(loose, pair)):
+            return forms.index(loose(pair[int(value)]))
     return None
 
 

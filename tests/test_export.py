@@ -215,7 +215,7 @@ def test_damaged_weights_make_no_program(tmp_path, one_line, int8):
 def test_a_dev_set_for_another_kind_of_answer(tmp_path, one_line):
     data = ["--data_dir", str(ROOT / "samples"), "--output", str(tmp_path / "out")]
     for name, settings, task, words in (
-        ("a", dict(problem_type="multi_label_classification"), "SST-2", "any number of labels for a text"),
+        ("a", dict(problem_type="multi_label_classification"), "SST-2", "any number of them, which are not"),
         ("b", dict(num_labels=5, label_names=None), "SST-2", "LABEL_4, which are not the labels of SST-2"),
         ("c", dict(label_names=None), "STS-B", "LABEL_1, which are not the labels of STS-B"),
     ):

@@ -389,3 +389,81 @@ def test_folders_in_another_spelling(tmp_path, capsys):
     made(tmp_path / "model", 2, ["0", "1"])
     flags = f"{RUN} --no-do_train --task_name SST-2 --data_dir {tmp_path / 'data'}"
     run(capsys, f"{flags} --model_name_or_path {tmp_path / 'model'}", str(tmp_path / "out"))
+
+
+PEOPLE_S = [("SST-2", "negative positive"), ("CoLA", "unacceptable acceptable"), ("MRPC", "not_equivalent equivalent"),
+            ("QQP", "not_duplicate duplicate"), ("WNLI", "not_entailment entailment"),
+            ("RTE", "entailment not_entailment")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "words"), PEOPLE_S)
+def test_a_fine_tuned_model_says_what_people_say(tmp_path, capsys, name, words):
+    out, words = tmp_path / "out", words.split()
+    made(tmp_path / "model")
+    flags = f"--task_name {name} --data_dir {SAMPLES} --model_name_or_path {tmp_path / 'model'} --do_predict"
+    run(capsys, f"{RUN} --max_steps 1 --batch_size 4 {flags}", str(out))
+    assert list(read_json(out / "config.json")["label2id"]) == words
+    assert list(read_json(out / "results.json")["by_class"]["dev"]) == words
+    rows = [line.split("\t") for line in (out / "predictions_dev.tsv").read_text("utf-8").splitlines()[1:]]
+    assert {word for row in rows for word in row[3:5]} <= set(words)
+    capsys.readouterr()
+    assert (
+        predict.main(
+            ["--model", str(out), "--device", "cpu", "a", *(["--text_pair", "b"] if find_task(name).is_pair else [])]
+        )
+        == 0
+    )
+    answer = json.loads(capsys.readouterr().out)
+    assert list(answer["probabilities"]) == words
+    official = set(find_task(name).labels)
+    lines = (out / f"predictions/{find_task(name).leaderboard_files[0]}").read_text().splitlines()[1:]
+    assert {line.split("\t")[1] for line in lines} <= official
+
+
+@pytest.mark.parametrize("names", [["0", "1"], None, ["negative", "positive"], ["NEGATIVE", "POSITIVE"]])
+def test_folders_of_every_age_go_on(tmp_path, capsys, caplog, names):
+    """With the file's words, or none, as older versions wrote them: evaluated, trained on, and begun from."""
+    made(tmp_path / "model", names=names)
+    base = f"{RUN} --task_name SST-2 --data_dir {SAMPLES}"
+    scores = {}
+    for kind, flags in (("evaluated", "--no-do_train"), ("trained", "--max_steps 1 --learning_rate 0"),
+                        ("begun", "--max_steps 1 --learning_rate 0")):  # fmt: skip
+        source = "--init_from" if kind == "begun" else "--model_name_or_path"
+        caplog.clear()
+        run(capsys, f"{base} {flags} {source} {tmp_path / 'model'}", str(tmp_path / kind))
+        scores[kind] = read_json(tmp_path / kind / "results.json")["evaluations"][-1]["dev"]
+        assert ("starting anew: classifier" in caplog.text) == (kind == "begun")
+    assert scores["evaluated"] == scores["trained"]
+    assert list(read_json(tmp_path / "trained/config.json")["label2id"]) == ["negative", "positive"]
+
+
+def test_a_run_with_the_file_s_words_goes_on_bit_for_bit(tmp_path, capsys):
+    """What an older version left in last/."""
+    made(tmp_path / "model")
+    base = f"{RUN} --task_name SST-2 --data_dir {SAMPLES} --model_name_or_path {tmp_path / 'model'} --save_steps 2"
+    run(capsys, f"{base} --max_steps 4", str(tmp_path / "whole"))
+    run(capsys, f"{base} --max_steps 4 --keep_checkpoints 2", str(tmp_path / "parts"))
+    last = tmp_path / "parts/last"
+    shutil.rmtree(last)
+    shutil.copytree(tmp_path / "parts/checkpoint-2", last)
+    config = read_json(last / "config.json")
+    config |= dict(id2label={"0": "0", "1": "1"}, label2id={"0": 0, "1": 1})
+    write_json(last / "config.json", config)
+    run(capsys, f"{base} --max_steps 4 --resume", str(tmp_path / "parts"))
+    for name in ("whole", "parts"):
+        assert list(read_json(tmp_path / name / "config.json")["label2id"]) == ["negative", "positive"]
+    first, second = (read_json(tmp_path / name / "results.json") for name in ("whole", "parts"))
+    assert first["log"] == second["log"]
+    assert first["evaluations"] == second["evaluations"]
+
+
+@pytest.mark.parametrize("trains", [True, False])
+def test_own_files_may_say_0_and_1_to_a_model_that_says_negative_and_positive(here, capsys, caplog, trains):
+    made(here / "sentiment", names=["negative", "positive"])
+    for name in ("train", "dev"):
+        (here / f"{name}.csv").write_text("text,label\ngood film,1\nbad film,0\ngood,1\n")
+    flags = TRAIN.replace("model_name_or_path model", "model_name_or_path sentiment") if trains else (
+        f"{RUN} --no-do_train --validation_file dev.csv --model_name_or_path sentiment")  # fmt: skip
+    said = run(capsys, flags).err
+    assert "(negative 1, positive 2)" in said
+    assert "starting anew" not in caplog.text

@@ -27,7 +27,9 @@ def words(path):
 
 def confusion(path, labels):
     random = np.random.default_rng(0)
-    task = SimpleNamespace(labels=labels, num_labels=len(labels), name="own data", is_regression=False, several=False)
+    task = SimpleNamespace(
+        labels=labels, names=labels, num_labels=len(labels), name="own data", is_regression=False, several=False
+    )
     texts = SimpleNamespace(labels=random.integers(0, len(labels), 50))
     draw_confusion(task, [("dev", [], texts)], {"dev": random.normal(size=(50, len(labels)))}, path)
 
@@ -83,7 +85,9 @@ def test_a_confusion_matrix_has_a_tick_for_each_class(tmp_path, labels):
 
 def test_of_several_labels_each_is_counted(tmp_path):
     labels = ("a", "b", "c")
-    task = SimpleNamespace(labels=labels, num_labels=3, name="own data", is_regression=False, several=True)
+    task = SimpleNamespace(
+        labels=labels, names=labels, num_labels=3, name="own data", is_regression=False, several=True
+    )
     texts = SimpleNamespace(labels=np.float32([[1, 0, 1]] * 11 + [[1, 1, 0]] * 23))
     logits = np.where(np.arange(3) < 2, 1.0, -1.0) * np.ones([34, 1])  # a and b are given to all, c to none
     with rc_context({"svg.fonttype": "none"}):
