@@ -38,7 +38,7 @@ class Spans:
             found = getattr(self, name)
             setattr(self, name, processes.add(found).astype(found.dtype))
         total, count = processes.add(np.array(losses, np.float32))
-        self.loss = float(total) / count if count else np.nan
+        self.loss = float(total) / float(count) if count else np.nan
         return self
 
     def best(self, question, index, unanswerable=False):

@@ -57,7 +57,7 @@ def tag_sentences(engine, tokenizer, sentences, windows, names, batch_size, proc
     return Tagged(
         [[names[number] for number in numbers[begin:end]] for begin, end in spans],
         [shares[begin:end].tolist() for begin, end in spans],
-        float(total) / counted if counted else np.nan,
+        float(total) / float(counted) if counted else np.nan,
     )
 
 

@@ -90,7 +90,8 @@ def test_the_answers_are_those_of_predict_and_of_a_program(trained, here, tmp_pa
     agree = [said[number][4] == "|".join(answer["labels"]) for number, answer in enumerate(found, 1)]
     assert np.mean(agree) > 0.9  # padding, which a ConvBERT reads, is another here
     out = tmp_path / "program"
-    assert export.main(f"--model {trained} --output {out} --validation_file {here / 'dev.jsonl'}".split()) == 0
+    kind = "--format paddle_inference"
+    assert export.main(f"--model {trained} --output {out} {kind} --validation_file {here / 'dev.jsonl'}".split()) == 0
     dev = read_json(out / "program.json")["dev"]
     assert dev["agreement"] == 1
     assert dev["model"] == dev["program"]

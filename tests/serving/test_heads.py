@@ -129,6 +129,7 @@ def test_what_does_not_fit_is_one_line(folders, tmp_path, monkeypatch, one_line,
     one_line(predict.main(["--model", str(folders / folder), "--device", "cpu", *flags.split()]), message)
 
 
+@needs("fastapi", "httpx2")
 def test_the_server_answers_and_tags(folders, client_of):  # noqa: F811
     asking = client_of(Answering(folders / "answers", 32))
     assert asking.get("/health").json()["routes"] == ["/answer", "/embed"]
