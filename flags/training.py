@@ -10,6 +10,7 @@ import math
 from flags.command_line import FLAG, at_least, from_zero, within
 from flags.computing import add_device, add_precision
 
+TRACKERS = "tensorboard", "visualdl", "wandb", "swanlab"  # also the names of their packages
 EPOCH = "epoch"  # in place of a number of steps
 
 
@@ -134,6 +135,9 @@ def add_output(parser, **own):
     flag("--save_minutes", type=from_zero, default=15.0, help="minutes after which that is saved anyway; 0: never")
     flag("--eval_steps", type=_every, help="steps between evaluations, or epoch; left out, --save_steps, else 100")
     flag("--keep_checkpoints", type=at_least(0), default=0, help="how many checkpoint-STEP/ of --save_steps to keep")
+    trackers = "who is told of the figures while the run goes on, below output_dir/logs; several are possible"
+    trackers += f": {', '.join(TRACKERS)}"
+    flag("--report_to", nargs="+", choices=[*TRACKERS, "none"], metavar="TRACKER", help=trackers)
     flag("--visualdl_dir", help="folder for VisualDL's log")
     flag("--resume", action=FLAG, default=False, help="go on from output_dir/last")
     flag("--verbose", action=FLAG, default=False, help="say why the process is set up as it is")

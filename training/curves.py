@@ -1,9 +1,8 @@
-"""A run's figures while it goes on: for VisualDL, and as a picture."""
+"""A run's figures while it goes on: for trackers, and as a picture."""
 
 import sys
 import time
 
-from files.errors import InputError
 from files.pictures import OTHERS, OURS, panels, write_picture
 
 REDRAW_SECONDS = 20  # after which an evaluation draws the curves anew: a picture takes up to a second
@@ -19,24 +18,15 @@ def try_to_draw(draw, *arguments):
 
 
 class Curves:
-    """A run's figures while it goes on: for VisualDL, if `folder` is given, and as a picture, which `draw()` writes.
+    """A run's figures while it goes on: for its trackers.Trackers, if any, and as a picture, which `draw()` writes."""
 
-    Raises InputError: VisualDL is not installed.
-    """
-
-    def __init__(self, folder=None, draw=None):
-        self._writer, self._draw, self._drawn = None, draw, time.time()
-        if folder is not None:
-            try:
-                from visualdl import LogWriter
-            except ImportError as error:
-                raise InputError(f"--visualdl_dir: needs visualdl ({error})") from None
-            self._writer = LogWriter(logdir=str(folder))
+    def __init__(self, trackers=None, draw=None):
+        self._trackers, self._draw, self._drawn = trackers, draw, time.time()
 
     def add(self, step, values):
         """values: name → number."""
-        for name, value in values.items() if self._writer else ():
-            self._writer.add_scalar(name, value, step)
+        if self._trackers:
+            self._trackers.add(step, values)
 
     def redraw(self):
         """Draws, unless that was just done."""
@@ -47,8 +37,8 @@ class Curves:
     def close(self, draw=True):
         if self._draw and draw:
             try_to_draw(self._draw)
-        if self._writer:
-            self._writer.close()
+        if self._trackers:
+            self._trackers.close()
 
 
 def draw_curves(name, state, path):

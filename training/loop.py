@@ -36,6 +36,7 @@ from training.precision import settle_products
 from training.run_folder import clear_old_run, load_state, save_last
 from training.schedule import learning_rates
 from training.signals import NAMES, Ended, finished_steps
+from training.trackers import Trackers
 
 EVALUATED_EVERY = 100  # steps, where flags say nothing of evaluating and saving
 SKIPPED_IN_A_ROW = 10  # steps with a loss that is no number, after which a run gives up
@@ -119,11 +120,12 @@ class Steps:
         self.state["products"] = settle_products(self.state.get("products"), processes)
         self.state["total_steps"] = plan.total_steps
         picture = functools.partial(draw, self.state, output / "curves.png")
-        self._curves = Curves(args.visualdl_dir, picture) if processes.writes else Curves()
         self.step = self.state["step"]
-        self._signal = None
-        if processes.writes and not last:
-            clear_old_run(output)
+        self._signal, self._curves = None, Curves()
+        if processes.writes:
+            if not last:
+                clear_old_run(output)
+            self._curves = Curves(Trackers(args, output, self.step), picture)
 
     def _go_on(self, last):
         """More steps than the run had are the schedule of the longer run from here on; fewer are refused."""

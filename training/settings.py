@@ -12,7 +12,8 @@ from training.run_folder import read_state
 IN_LAST = "--mask_conv_padding", "--generator_size"  # kept with the model, where they are left out
 # Flags that change no step, or that only say where something is: of those, what is there is compared.
 MAY_CHANGE = frozenset((
-    "output_dir", "logging_steps", "save_steps", "save_minutes", "eval_steps", "keep_checkpoints", "visualdl_dir",
+    "output_dir", "logging_steps", "save_steps", "save_minutes", "eval_steps", "keep_checkpoints",
+    "visualdl_dir", "report_to",
     "max_eval_samples", "eval_batch_size", "logging_first_step",  # dev examples are compared
     "resume", "overwrite", "verbose", "device", "recompute", "recipe", "early_stopping_patience",
     "max_steps", "num_train_epochs",  # upwards: see loop.Steps

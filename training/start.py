@@ -14,6 +14,7 @@ from training.device import choose_device
 from training.facts import run_facts
 from training.processes import Processes, launch_on_all_gpus
 from training.run_folder import prepare_output
+from training.trackers import wanted
 
 READ = "model_name_or_path", "init_from", "vocab_file", "train_file", "validation_file", "test_file"  # flags of paths
 
@@ -42,8 +43,9 @@ def open_output(args, processes, besides=None, inputs=()):
     An old run that is not gone on with stays until the new one begins: see loop.Steps. `inputs`: what the run reads
     besides the paths that flags give.
 
-    Raises InputError: see run_folder.prepare_output; the processes do not see the same folder.
+    Raises InputError: see run_folder.prepare_output; the processes do not see the same folder; a tracker is missing.
     """
+    wanted(args)  # trackers, or raises
     output, flags = Path(args.output_dir), vars(args)
     last = output / "last"
     if processes.writes:
