@@ -1,23 +1,33 @@
 # make demo       a small model learns from the built-in samples: about a minute after installation
 # make pretrain-demo   text → vocabulary → pre-training → fine-tune on the samples: a few minutes
-# make test       everything that runs in a few minutes        make test-slow   the rest
+# make test       everything that runs in a few minutes        make test-slow   the rest, an hour
+# make test-wide  every Python, constraints resolved anew: what takes longer, or downloads
 # make lint       ruff                                          make setup       complete .venv without running anything
 # make bench      speed beside Hugging Face and PaddleNLP: about 10 minutes
 # make newest     a second environment, .venv-newest, with the newest transformers and numpy, and TensorFlow
 # make clean      removes caches, compiled loops among them, and what the demos left in output/; nothing else there
-PYTHON ?= python3.11
+# The newest Python that runs and has venv; another: make demo PYTHON=python3.12
+RUNS = -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'
+PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(shell $(p) $(RUNS) 2>/dev/null && echo $(p))))
+NEEDED = "needs Python 3.11, 3.12 or 3.13 with venv (Debian: apt install python3-venv); PYTHON=… names one"
 PIP = -m pip install --quiet --disable-pip-version-check
+PINS = $$(.venv/bin/python -c 'import sys; v = sys.version_info[1]; print("constraints.txt" if v == 11 else f"constraints-3.{v}.txt")')
 
-.PHONY: demo pretrain-demo setup newest test test-slow bench lint clean
+.PHONY: demo pretrain-demo setup newest test test-slow test-wide bench lint clean
 
-.venv/core.stamp: requirements-core.txt constraints.txt
-	test -x .venv/bin/python || $(PYTHON) -m venv .venv
-	.venv/bin/python $(PIP) -c constraints.txt -r requirements-core.txt
-	touch $@
+.venv/core.stamp: requirements-core.txt constraints.txt constraints-3.12.txt constraints-3.13.txt
+	@test -x .venv/bin/python || $(PYTHON) $(RUNS) 2>/dev/null || { echo make: $(NEEDED); exit 2; }
+	@test -x .venv/bin/python || echo "installing the core into .venv ($(PYTHON)), about 400 MB: a minute or two"
+	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	@.venv/bin/python $(PIP) -c $(PINS) -r requirements-core.txt
+	@touch $@
 
 .venv/full.stamp: requirements.txt .venv/core.stamp
-	.venv/bin/python $(PIP) -c constraints.txt -r requirements.txt
-	touch $@
+	@echo "completing .venv: libraries to compare with, server, test tools"
+	@.venv/bin/python $(PIP) -c $(PINS) -r requirements.txt
+	@.venv/bin/python -c 'import sys; v = sys.version_info; v < (3, 13) or print("Python 3.13: without paddlenlp and \
+	paddle2onnx, which have no versions for it; tests that need them are skipped")'
+	@touch $@
 
 .venv-newest/stamp: requirements-newest.txt requirements-core.txt
 	test -x .venv-newest/bin/python || $(PYTHON) -m venv .venv-newest
@@ -25,13 +35,17 @@ PIP = -m pip install --quiet --disable-pip-version-check
 	touch $@
 
 demo: .venv/core.stamp
-	.venv/bin/python run_glue.py --model_type convbert --model_name_or_path convbert-tiny --task_name SST-2 \
+	@echo "A small ConvBERT that has read Wikipedia learns from 1,000 made-up reviews which ones are positive: about a minute,"
+	@echo "on first use half a minute more, in which loops for this processor are compiled."
+	@echo
+	@.venv/bin/python run_glue.py --model_type convbert --model_name_or_path convbert-tiny --task_name SST-2 \
 	    --data_dir samples --max_seq_length 64 --batch_size 16 --learning_rate 5e-4 \
 	    --num_train_epochs 5 --logging_steps 50 --save_steps 100 --output_dir output/demo --overwrite --device cpu
 	@echo
-	@echo "A small ConvBERT that had read Wikipedia learnt from 1,000 made-up reviews which ones are positive; guessing is"
-	@echo "right for half of them. Model and figures are in output/demo. Next: make test, or a real task and published weights:"
-	@echo "  make setup && .venv/bin/python run_glue.py --task_name SST-2 --model_name_or_path convbert-small --output_dir output/SST-2"
+	@echo "Guessing is right for half of them. Model and figures are in output/demo. Next, without a network or a GPU:"
+	@echo "  .venv/bin/python predict.py --model output/demo \"the plot is inventive .\" --explain inside.png --overwrite"
+	@echo "  .venv/bin/python run_glue.py --task_name RTE --data_dir samples --model_name_or_path convbert-tiny --output_dir output/RTE"
+	@echo "  make pretrain-demo"
 
 PRETRAINED = output/pretrain-demo
 
@@ -61,6 +75,9 @@ test-slow: setup newest
 	    tests/serving --ignore tests/training/test_processes.py --ignore tests/training/test_resume.py
 	.venv-newest/bin/python -m pytest -m "slow or not slow" tests/test_compare.py tests/test_compare_family.py tests/comparison
 	.venv/bin/python -m pytest -m slow
+
+test-wide: setup
+	.venv/bin/python -m pytest -m wide
 
 bench: setup
 	mkdir -p output

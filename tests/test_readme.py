@@ -20,6 +20,7 @@ TRIED = {  # first word that tells a block → test below
     "make setup": "what make test itself begins with",
     "python compare.py\n": "test_the_comparison",
     ".venv-newest": "test_the_comparison_with_the_newest_transformers",
+    "--task_name RTE": "test_the_first_fine_tune",
     "TASK_NAME=SST-2": "test_the_fine_tune",
     "glue_sweep.py": "test_the_sweep",
     "train.csv": "test_own_data",
@@ -139,6 +140,16 @@ def cached(tmp_path):
     paddle.save(dict(ConvBertModel(config).state_dict()), str(cache / "model_state.pdparams"))
     shutil.copy(ROOT / "samples/vocab.txt", cache)
     return dict(PPNLP_HOME=str(tmp_path))
+
+
+@pytest.mark.slow
+def test_the_first_fine_tune(tmp_path):
+    """With neither a GPU nor a network, and also one of the lines that make demo ends with."""
+    command = block("--task_name RTE").strip()
+    assert command.removeprefix("python ") in (ROOT / "Makefile").read_text("utf-8")
+    offline = dict(HTTPS_PROXY="http://127.0.0.1:9", HTTP_PROXY="http://127.0.0.1:9", CUDA_VISIBLE_DEVICES="")
+    said = run(command.replace("output/RTE", f"{tmp_path}/RTE"), **offline).stderr
+    assert re.search(r"best acc: 0\.\d+ at step \d+", said)
 
 
 @pytest.mark.slow

@@ -1,0 +1,105 @@
+"""The Pythons that the project runs on: pinned versions for each, resolved anew, and the demo from an empty clone."""
+
+import glob
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+PINS = {"3.11": "constraints.txt", "3.12": "constraints-3.12.txt", "3.13": "constraints-3.13.txt"}
+
+
+def pinned(file):
+    """name → version."""
+    lines = (ROOT / file).read_text("utf-8").splitlines()
+    found = [re.fullmatch(r"([A-Za-z0-9._-]+)==(\S+)", line) for line in lines if not line.startswith("#")]
+    assert all(found), lines
+    return {re.sub(r"[._-]+", "-", match[1]).lower(): match[2] for match in found}
+
+
+@pytest.mark.parametrize("version", PINS)
+def test_every_requirement_has_a_version(version):
+    from packaging.requirements import Requirement
+
+    pins = pinned(PINS[version])
+    for file in ("requirements-core.txt", "requirements.txt"):
+        for line in (ROOT / file).read_text("utf-8").splitlines():
+            line = line.partition("#")[0].strip()
+            if not line or line.startswith("-r"):
+                continue
+            wanted = Requirement(line)
+            if wanted.marker and not wanted.marker.evaluate({"python_version": version}):
+                assert wanted.name.lower() not in pins
+                continue
+            assert wanted.specifier.contains(pins[wanted.name.lower()]), line
+
+
+def test_no_python_is_one_line(tmp_path):
+    """And nothing is left behind."""
+    for path in (ROOT / "Makefile", *ROOT.glob("requirements*.txt"), *ROOT.glob("constraints*.txt")):
+        shutil.copy(path, tmp_path)
+    done = make(tmp_path, "demo", "PYTHON=no-such-python")
+    assert done.returncode == 2
+    assert done.stdout.splitlines() == [
+        "make: needs Python 3.11, 3.12 or 3.13 with venv (Debian: apt install python3-venv); PYTHON=… names one"
+    ]
+    assert not (tmp_path / ".venv").exists()
+
+
+def make(folder, *arguments):
+    return subprocess.run(["make", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+
+
+def python_of(version):
+    """A Python of that version that runs, or None."""
+    places = [
+        shutil.which(f"python{version}"),
+        *glob.glob(os.path.expanduser(f"~/.pyenv/versions/{version}.*/bin/python")),
+    ]
+    for place in filter(None, places):
+        code = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
+        done = subprocess.run([place, "-c", code], capture_output=True, text=True, check=False)
+        if done.stdout.strip() == version:
+            return place
+    return None
+
+
+@pytest.mark.wide
+@pytest.mark.parametrize("version", PINS)
+def test_versions_can_be_resolved_and_are_the_pinned_ones(version, tmp_path):
+    """What is pinned fits together for that Python; what has no pin is nothing that is installed."""
+    uv = shutil.which("uv", path=os.path.dirname(sys.executable)) or shutil.which("uv")
+    if not uv:
+        pytest.skip("no uv")
+    command = [uv, "pip", "compile", "-q", "--no-header", "--no-annotate", "--python-version", version]
+    command += [str(ROOT / "requirements.txt"), "-c", str(ROOT / PINS[version]), "-o", str(tmp_path / "found.txt")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = pinned(tmp_path / "found.txt")
+    pins = pinned(PINS[version])
+    left_out = re.compile("nvidia|cuda|triton|setuptools")  # of a CUDA build; what a venv of Python 3.11 begins with
+    assert {name: found[name] for name in found if not left_out.match(name)}.items() <= pins.items()
+
+
+@pytest.mark.wide
+@pytest.mark.parametrize("version", PINS)
+def test_the_demo_of_an_empty_clone(version, tmp_path):
+    python = python_of(version)
+    if not python:
+        pytest.skip(f"no Python {version} runs here")
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(tmp_path / "project")], check=True)
+    done = make(tmp_path / "project", "demo", f"PYTHON={python}")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"best acc: 0\.8\d+ at step", done.stderr)
+    next_lines = re.findall(r"^  (\.venv/bin/python .*)$", done.stdout, flags=re.M)
+    assert len(next_lines) == 2
+    for line in next_lines:
+        said = subprocess.run(
+            line, shell=True, cwd=tmp_path / "project", capture_output=True, text=True, check=False,
+            env={**os.environ, "HTTPS_PROXY": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"},
+        )  # fmt: skip
+        assert said.returncode == 0, said.stderr
