@@ -3,12 +3,14 @@
 A process that compiles a loop runs other machine code than one that takes it from the cache. The body of a `prange`
 loop is compiled alone, and again as a part of its function: the compiling process runs the first, the cache holds the
 second, which is optimised further, and sums differ in their last bits. So that every run gives the same bits, the first
-one too, a process of its own fills the cache.
+one too, processes of their own fill the cache.
 
 The cache is numba's, in a folder of its own for each state of the sources and of the libraries that compile (KEY): by
 itself numba would only notice a change of the file that a kernel stands in. Folders of other states are removed, unless
 a process of such a state still runs.
 """
+
+import runtime
 
 import collections
 import contextlib
@@ -18,6 +20,7 @@ import functools
 import hashlib
 import importlib.util
 import os
+import selectors
 import shutil
 import subprocess
 import sys
@@ -36,6 +39,7 @@ from cpu import calls
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = "compiler.py", "calls.py", "arithmetic.py", "*_kernels.py"  # of this package: all that kernels are made of
+MOST_PROCESSES = 4  # that compile at once
 FOLDER = "loops-"  # and KEY: a cache's name
 # "nnan" and "ninf" are left out on purpose: with them a NaN would be optimised away.
 FAST_MATH = {"reassoc", "contract", "arcp", "nsz", "afn"}
@@ -162,26 +166,28 @@ def load(version="float32"):
         with event.install_listener("numba:compile", _Refusal()):
             compiled = compile_all(version)
     except _NotCached:
-        _compile_in_another_process(version)
-        compiled = compile_all(version)  # takes them from the cache, or, had the other one failed, tells why
+        _compile_in_other_processes(version)
+        compiled = compile_all(version)  # takes them from the cache, or, had the others failed, tells why
     return compiled
 
 
-def compile_all(version):
-    """The kernels of that version as attributes, each a Loop, from the cache or compiled here."""
+def compile_all(version, part=0, parts=1, done=lambda: None):
+    """The kernels of that version as attributes, each a Loop, from the cache or compiled here.
+
+    part, parts: which of so many parts of them; done: is called after each.
+    """
     _choose_threads()
     compiled, cache = SimpleNamespace(), _cache_class(version)
     started = _compiled(njit(parallel=True)(_start), "void(float32[::1])", cache(_start))
     started(np.zeros(1, np.float32))  # numba's threads, or raises
-    for function, kinds in tqdm(
-        _kernels[version], "compiling CPU loops, once", delay=2, leave=False, file=sys.stderr
-    ):  # fmt: skip
+    for function, kinds in _kernels[version][part::parts]:
         entry = _compiled(_entry(function, kinds), "void(int64)", cache(function))
         code = entry.overloads[(types.int64,)]
         address = code.library.get_pointer_to_function(code.fndesc.llvm_cfunc_wrapper_name)
         loop = Loop(function.__name__, kinds, address)
         loop.code = entry  # which the address is valid as long as
         setattr(compiled, function.__name__, loop)
+        done()
     clear_others(started._cache.cache_path)
     return compiled
 
@@ -276,13 +282,31 @@ class _Refusal(event.Listener):
         pass
 
 
-def _compile_in_another_process(version):
-    modules = ", ".join(sorted({function.__module__ for function, _ in _kernels[version]}))
+def _compile_in_other_processes(version):
+    """Fills the cache, in as many processes as there are cores, up to MOST_PROCESSES, behind one progress bar."""
+    kernels = _kernels[version]
+    modules = ", ".join(sorted({function.__module__ for function, _ in kernels}))
     code = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); sys.path.insert(0, sys.argv[1]); "
-        f"import {modules}; from cpu import compiler; compiler.compile_all(sys.argv[2])"
+        f"import {modules}; from cpu import compiler; "
+        "compiler.compile_all(sys.argv[2], *map(int, sys.argv[3:]), lambda: print(end='.', flush=True))"
     )
-    subprocess.run([sys.executable, "-c", code, ROOT, version], check=False)
+    count = min(runtime.cores(), MOST_PROCESSES, len(kernels))
+    with contextlib.ExitStack() as stack, selectors.DefaultSelector() as pipes:
+        bar = stack.enter_context(
+            tqdm(total=len(kernels), desc="compiling CPU loops, once", delay=2, leave=False, file=sys.stderr)
+        )
+        for part in range(count):
+            command = [sys.executable, "-c", code, ROOT, version, str(part), str(count)]
+            process = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
+            stack.callback(process.kill)  # where this one is interrupted
+            pipes.register(process.stdout, selectors.EVENT_READ)
+        while pipes.get_map():
+            for ready, _ in pipes.select():
+                dots = os.read(ready.fd, 2**10)
+                bar.update(len(dots))
+                if not dots:
+                    pipes.unregister(ready.fileobj)
 
 
 def _choose_threads():
