@@ -13,6 +13,9 @@ from pathlib import Path
 from files.atomic import atomic_file
 
 OURS, OTHERS = "#0b6e4f", "#a9b4c2"
+# Of several lines: colours that all eyes tell apart (Okabe and Ito, jfly.uni-koeln.de/color), and marks for print.
+COLORS = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"
+MARKERS = "osD^vPX"
 AS_TEXT = {"text.parse_math": False, "text.usetex": False, "axes.formatter.use_mathtext": False}  # "$5_$10" as it is
 FONTS = (  # of those with the same characters, the first of these is taken: sans serif, simplified Chinese
     "Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "Microsoft YaHei", "PingFang SC", "Hiragino Sans GB",

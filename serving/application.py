@@ -28,7 +28,6 @@ def make_app(batcher, root_path=""):
 
     predictor, metrics = batcher.predictor, Metrics(batcher)
     head = next((name for kind, name in HEADS.items() if isinstance(predictor, kind)), "texts")
-    page = PAGE.read_text("utf-8").replace('data-head="texts"', f'data-head="{head}"')
     app = FastAPI(title="ConvBERT in Paddle", docs_url=None, redoc_url=None)
     app.openapi_version = "3.0.3"  # the newest that the bundled page reads
 
@@ -58,16 +57,17 @@ def make_app(batcher, root_path=""):
     async def index():
         return page
 
-    _add_docs(app, root_path)
+    shown = f'data-head="{head}" data-docs="{"yes" if _add_docs(app, root_path) else "no"}"'
+    page = PAGE.read_text("utf-8").replace('data-head="texts" data-docs="no"', shown)
     return Entrance(app, metrics, MOST_BYTES, BODY_SECONDS, root_path)
 
 
 def _add_docs(app, root_path):
-    """The page of the interface, where the files for it are installed: it works without a network."""
+    """The page of the interface, where the files for it are installed: it works without a network. Whether it is."""
     try:
         import swagger_ui_bundle
     except ImportError:
-        return
+        return False
     from fastapi.openapi.docs import get_swagger_ui_html
     from fastapi.responses import HTMLResponse
     from fastapi.staticfiles import StaticFiles
@@ -86,3 +86,5 @@ def _add_docs(app, root_path):
     @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
     async def interface():
         return docs()
+
+    return True

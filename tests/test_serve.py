@@ -193,6 +193,14 @@ def test_the_page_of_the_interface_needs_no_network(client):
         assert client.get(address).status_code == 200
 
 
+def test_docs_are_linked_where_they_are(client_of, predictor, monkeypatch):
+    assert 'data-docs="yes"' in client_of(predictor).get("/").text
+    monkeypatch.setitem(sys.modules, "swagger_ui_bundle", None)
+    client = client_of(predictor)
+    assert 'data-docs="no"' in client.get("/").text
+    assert client.get("/docs").status_code == 404
+
+
 def test_head_is_get_without_the_body(client):
     for path in ("/", "/health", "/metrics", "/openapi.json"):
         found, full = client.head(path), client.get(path)
@@ -561,6 +569,29 @@ def test_the_page_in_a_browser(folder, browser):
         assert sum(float(row[2]) for row in cells) == pytest.approx(1, abs=2e-4)
         expected = ask(address, {"text": "A film one wants to see twice."})[1]["predictions"][0]
         assert one_of(browser, "#answer tr.best td").text == expected["label"]
+
+        docs = one_of(browser, ".docs a")
+        assert docs.is_displayed()
+        assert urllib.request.urlopen(docs.get_attribute("href")).status == 200
+        assert not all_of(browser, "#before details")
+        one_of(browser, "#text").clear()
+        one_of(browser, "#text").send_keys("A <b>waste</b> of time.")
+        one_of(browser, "#predict").click()
+        before = wait(browser, lambda: all_of(browser, "#before details"))
+        assert [entry.find_element("tag name", "summary").text for entry in before] == [
+            "A film one wants to see twice."
+        ]
+        browser.refresh()  # which keeps them
+        texts = [entry.text for entry in wait(browser, lambda: all_of(browser, "#before summary"))]
+        assert texts == ["A <b>waste</b> of time.", "A film one wants to see twice."]
+        browser.set_window_size(390, 800)  # a phone's
+        assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+        screenshot(browser, "phone")
+        one_of(browser, "#forget").click()
+        assert not one_of(browser, "#before").is_displayed()
+        hosts = "return performance.getEntriesByType('resource').map((entry) => new URL(entry.name).host)"
+        assert set(browser.execute_script(hosts)) <= {address.removeprefix("http://")}
+        browser.set_window_size(1000, 1400)
 
         one_of(browser, "#layer").send_keys("1")
         one_of(browser, "#explain").click()

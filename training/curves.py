@@ -3,7 +3,7 @@
 import sys
 import time
 
-from files.pictures import OTHERS, OURS, panels, write_picture
+from files.pictures import COLORS, MARKERS, OTHERS, OURS, panels, write_picture
 
 REDRAW_SECONDS = 20  # after which an evaluation draws the curves anew: a picture takes up to a second
 
@@ -55,12 +55,13 @@ def draw_curves(name, state, path):
     losses.plot(steps, [entry["loss"] for entry in state["log"]], ".-", color=OTHERS, label="training, one step")
     splits = [name for name in state["evaluations"][0] if name != "step"]
     for number, split in enumerate(splits):
-        style = dict(marker="o", ms=4, ls=("-", "--")[number % 2])
+        style = dict(ms=5, ls=("-", "--")[number % 2])
         found = [entry[split] for entry in state["evaluations"]]
-        losses.plot(evaluated, [entry["loss"] for entry in found], color=OURS, label=split, **style)
+        losses.plot(evaluated, [entry["loss"] for entry in found], color=OURS, marker="o", label=split, **style)
         for color, metric in enumerate(metric for metric in found[0] if metric != "loss"):
             label = metric if len(splits) == 1 else f"{split}: {metric}"
-            scores.plot(evaluated, [entry[metric] for entry in found], color=f"C{color}", label=label, **style)
+            look = dict(color=COLORS[color % len(COLORS)], marker=MARKERS[color % len(MARKERS)])
+            scores.plot(evaluated, [entry[metric] for entry in found], label=label, **look, **style)
     rates.plot(steps, [entry["lr"] for entry in state["log"]], ".-", color=OTHERS)
     scores.axvline(state["best_step"], color="black", lw=0.6, ls=":")
     scores.annotate(
