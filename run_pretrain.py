@@ -74,6 +74,8 @@ def make_parser():
     task = parser.add_argument_group("objective")
     task.add_argument("--mask_prob", type=within("(0, 0.9]"), default=0.15, help="share of the tokens that are masked")
     task.add_argument("--whole_word_masking", action=FLAG, default=False, help="words are masked as a whole")
+    words = "words of Chinese for it: jieba, or a file with a word a line; left out, every character is one"
+    task.add_argument("--word_boundaries", metavar="jieba|FILE", help=words)
     task.add_argument("--masking", choices=["electra", "bert"], default="electra", help="85/0/15 or 80/10/10")
     task.add_argument("--gen_weight", type=from_zero, default=1.0, help="weight of the generator's loss")
     task.add_argument("--disc_weight", type=from_zero, default=50.0, help="weight of the discriminator's loss")
@@ -99,6 +101,8 @@ def parse_args(argv):
         parser.error("--input_dir: give text files, or folders of them")
     if args.model_type in WORDS_ALONE and not args.mlm_only:
         parser.error(f"--model_type {args.model_type} has no discriminator; add --mlm_only")
+    if args.word_boundaries and not args.whole_word_masking:
+        parser.error("--word_boundaries is for --whole_word_masking")
     if args.mask_conv_padding is not None and args.model_type != "convbert":
         parser.error(f"--mask_conv_padding is for convolutions; --model_type {args.model_type} has none")
     return args
@@ -296,6 +300,7 @@ def run_all(args, processes):
     from conversion.sources import fetched, resolve
     from pretraining.objective import Objective
     from pretraining.token_store import clear_killed, facts_of
+    from pretraining.word_boundaries import facts, segmenter
     from tasks.classifiers import require_type
     from training.precision import choose_precision
     from training.settings import files_fact, require_same_settings, settings_of
@@ -317,7 +322,9 @@ def run_all(args, processes):
     output, last = open_output(args, processes, besides=store, inputs=files)
     tokenizer = choose_tokenizer(args, str(last or source))
     text = files_fact(files)
-    begun = settings_of(args, args.train_batch_size, processes, args.model_name_or_path, tokenizer, text=text)
+    cut = segmenter(args.word_boundaries) if args.word_boundaries else None
+    compared = {"text": text, "word boundaries": facts(args.word_boundaries)}
+    begun = settings_of(args, args.train_batch_size, processes, args.model_name_or_path, tokenizer, **compared)
     if last:
         require_same_settings(last, begun)
     model = None if args.prepare_only else load_model(args, source, last, tokenizer)
@@ -333,7 +340,7 @@ def run_all(args, processes):
         print("warning: no document is held out: nothing to evaluate on; raise --validation_share", file=sys.stderr)
 
     objective = Objective(
-        model, tokenizer, args.mask_prob, args.whole_word_masking, args.masking, args.gen_weight, args.disc_weight
+        model, tokenizer, args.mask_prob, args.whole_word_masking, args.masking, args.gen_weight, args.disc_weight, cut
     )
     run = Run(args, objective, tokenizer, segments, held_out, output, precision, processes)
     if chosen and processes.writes:

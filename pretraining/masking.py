@@ -5,6 +5,7 @@
 
 import numpy as np
 
+from pretraining.word_boundaries import WordBoundaries
 from tokenizer import ConvBertTokenizer
 
 HIDDEN = {"electra": (0.85, 0.0), "bert": (0.8, 0.1)}  # shares that become [MASK], and a random word; the rest stays
@@ -14,9 +15,11 @@ class Vocabulary:
     """What masking must know of a tokenizer's words, by id: bool arrays `maskable` and `continues` [V], and mask_id.
 
     Special tokens are never hidden; a word that continues ("##ing") belongs to the one before it.
+
+    cut: of word_boundaries.segmenter, for Chinese; None: every character is a word.
     """
 
-    def __init__(self, tokenizer: ConvBertTokenizer):
+    def __init__(self, tokenizer: ConvBertTokenizer, cut=None):
         words = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
         self.continues = np.array([word.startswith("##") for word in words])
         self.maskable = np.ones(len(words), bool)
@@ -24,6 +27,12 @@ class Vocabulary:
             [tokenizer.pad_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.mask_token_id]
         ] = False
         self.mask_id, self.pad_id = tokenizer.mask_token_id, tokenizer.pad_token_id
+        self._boundaries = WordBoundaries(words, cut) if cut else None
+
+    def continued(self, ids):
+        """Which tokens continue the word before them: bool [B, L]."""
+        found = self.continues[ids]
+        return found | self._boundaries(ids) if self._boundaries else found
 
 
 def most_masked(length, share):
@@ -45,7 +54,7 @@ def choose_tokens(random, ids, vocabulary, share, most):
 
 def choose_words(random, ids, vocabulary, share, most):
     """Tokens to hide, words as a whole: bool [B, L]. A row gets as many words as fit, or one that is cut to `most`."""
-    words = np.cumsum(~vocabulary.continues[ids] | ~vocabulary.maskable[ids], axis=1)  # [B, L], from 0 or 1
+    words = np.cumsum(~vocabulary.continued(ids) | ~vocabulary.maskable[ids], axis=1)  # [B, L], from 0 or 1
     scores = np.take_along_axis(random.random([len(ids), ids.shape[1] + 1]), words, axis=1)
     ranks = _ranks(np.where(vocabulary.maskable[ids], scores, 2.0))
     last = np.zeros([len(ids), ids.shape[1] + 1], int)  # rank of each word's last token

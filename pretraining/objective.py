@@ -32,8 +32,10 @@ class Objective:
     its masked tokens + disc_weight · the mean over its real ones.
     """
 
-    def __init__(self, model, tokenizer, share=0.15, whole_words=False, style="electra", gen_weight=1, disc_weight=50):
-        self.model, self.vocabulary = model, Vocabulary(tokenizer)
+    def __init__(
+        self, model, tokenizer, share=0.15, whole_words=False, style="electra", gen_weight=1, disc_weight=50, cut=None
+    ):  # fmt: skip
+        self.model, self.vocabulary = model, Vocabulary(tokenizer, cut)
         self.masking = share, whole_words, style
         self.words_only = not hasattr(model, "discriminator")
         self.gen_weight, self.disc_weight = (1.0, 0.0) if self.words_only else (gen_weight, disc_weight)

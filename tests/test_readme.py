@@ -72,15 +72,21 @@ def test_what_the_readme_links_to_is_there():
 
 @pytest.mark.parametrize("name", ["README", "docs/speed"])
 def test_both_languages_hold_the_same(name):
-    """Commands and what they print, flags, links, sections and every number; only the words differ."""
+    """Commands, what they print, links, sections and tables; the words differ, and an example's texts and model."""
     page, other = ((ROOT / f"{name}{language}.md").read_text("utf-8") for language in ("", ".zh-CN"))
-    blocks = [re.findall(r"```.*?```", text, flags=re.S) for text in (page, other)]
-    assert blocks[0] == blocks[1]
+    for one, two in zip(*(re.findall(r"```(.*?)```", text, flags=re.S) for text in (page, other)), strict=True):
+        if one.startswith("shell"):
+            flags, others = (re.findall(r"(?<!\S)--?\w+|\w+\.py|make \S+", block) for block in (one, two))
+            assert [word for word in others if word in flags] == flags, two
+        elif not one.startswith("\n{"):
+            assert one == two
     for pattern in (r"^- `(\w+)`", r"\]\((?!README)([^)]+)\)", r"^#+(?= )", r"^\[published\]: .*$"):
         found = [re.findall(pattern, text, flags=re.M) for text in (page, other)]
         assert found[0] == found[1], pattern
-    numbers = [set(re.findall(r"\d[\d.,e×%-]*\d", text)) for text in (page, other)]
-    assert numbers[0] == numbers[1]
+    tables = [re.findall(r"^\|.*\|$", text, flags=re.M) for text in (page, other)]
+    for one, two in zip(*tables, strict=True):
+        numbers = [sorted(re.findall(r"\d[\d.,e×%-]*\d", row)) for row in (one, two)]
+        assert numbers[0] == numbers[1], one
 
 
 @pytest.mark.slow
