@@ -307,6 +307,7 @@ def test_a_peer_that_was_killed_is_named():
     peer.close()
 
 
+@pytest.mark.slow
 def test_what_is_not_installed_is_left_out(tmp_path, monkeypatch):
     for name in ("torch", "openvino"):
         (tmp_path / f"{name}.py").write_text(f"raise ModuleNotFoundError('no {name}', name='{name}')")

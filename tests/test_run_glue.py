@@ -103,7 +103,7 @@ def test_every_task_trains_evaluates_and_saves(tinies, tmp_path, capsys, name, m
     assert set(results["evaluations"][0]) == {"step", *task.dev_splits}
     config = config_class(model_type).from_pretrained(tmp_path / "out")
     assert config.num_labels == task.num_labels
-    assert config.label_names == (list(task.labels) or None)
+    assert config.label_names == (list(task.names) or None)
 
     folder = tmp_path / "out"  # the best model scores the same when it is loaded again
     again = command(folder, tmp_path / "again", **flags, from_scratch=False, do_train=False)

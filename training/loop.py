@@ -123,9 +123,10 @@ class Steps:
         self.step = self.state["step"]
         self._signal, self._curves = None, Curves()
         if processes.writes:
+            trackers = Trackers(args, output, self.step, anew=not last)
             if not last:
                 clear_old_run(output)
-            self._curves = Curves(Trackers(args, output, self.step), picture)
+            self._curves = Curves(trackers, picture)
 
     def _go_on(self, last):
         """More steps than the run had are the schedule of the longer run from here on; fewer are refused."""

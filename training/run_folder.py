@@ -17,8 +17,7 @@ from files.weights import read_weights, write_safetensors
 MASTER = "master_weight"  # the float32 original of a weight that is float16 or bfloat16
 FINISHED = "results.json", "checkpoint-*"  # what a run leaves only where it left last/, too
 RUN = (
-    "last", *FINISHED, "curves.png", "confusion.png", "predictions_dev.tsv", "predictions", "discriminator",
-    "generator", "logs/tensorboard", "logs/visualdl", "logs/wandb", "logs/swanlab",
+    "last", *FINISHED, "curves.png", "confusion.png", "predictions_dev.tsv", "predictions", "discriminator", "generator"
 )  # fmt: skip
 MODEL = (
     "model.safetensors", "model_state.pdparams", "vocab.txt", "tokenizer_config.json", "tokenizer.json",

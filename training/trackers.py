@@ -8,6 +8,7 @@ import contextlib
 import io
 import os
 import secrets
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -114,20 +115,37 @@ def wanted(args):
 class Trackers:
     """Those of a run. What one of them can't take while the run goes on is a warning, once, and ends that one alone.
 
-    Raises InputError: one can't begin, as a tracker that wants to be logged in to.
+    anew: the run is no longer that of the logs that are there, which go once all trackers have begun.
+
+    Raises InputError: one can't begin, as a tracker that wants to be logged in to; nothing is gone then.
     """
 
-    def __init__(self, args, output, step):
+    def __init__(self, args, output, step, anew):
         self._open = {}
-        for name, folder in wanted(args).items():
-            folder = Path(folder or output / "logs" / name)
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                with _quiet():
-                    self._open[name] = TRACKERS[name](folder, output.resolve().name, vars(args), step)
-            except Exception as error:
-                words = " ".join(str(error).split()) or type(error).__name__
-                raise InputError(f"--report_to {name}: can't begin ({words})") from None
+        places = [output / "logs" / name for name in NAMES]
+        aside = {place: place.with_name(f".{place.name}") for place in places if anew and place.exists()}
+        for place, kept in aside.items():
+            shutil.rmtree(kept, ignore_errors=True)  # of a process that was killed here
+            place.rename(kept)
+        try:
+            for name, folder in wanted(args).items():
+                self._begin(name, Path(folder or output / "logs" / name), output, vars(args), step)
+        except InputError:
+            for place, kept in aside.items():
+                shutil.rmtree(place, ignore_errors=True)
+                kept.rename(place)
+            raise
+        for kept in aside.values():
+            shutil.rmtree(kept)
+
+    def _begin(self, name, folder, output, settings, step):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with _quiet():
+                self._open[name] = TRACKERS[name](folder, output.resolve().name, settings, step)
+        except Exception as error:
+            words = " ".join(str(error).split()) or type(error).__name__
+            raise InputError(f"--report_to {name}: can't begin ({words})") from None
 
     def add(self, step, values):
         """values: name → number."""

@@ -510,6 +510,7 @@ def test_the_run_that_fills_the_cache_gives_the_same_bits(tmp_path):
     assert first.stdout == second.stdout
 
 
+@pytest.mark.slow
 def test_the_cache_lies_below_the_users_where_the_projects_folder_is_read_only(tmp_path):
     """Simulated, as a superuser may write anywhere."""
     where = (

@@ -68,6 +68,7 @@ def free_port():
         return server.getsockname()[1]
 
 
+@pytest.mark.slow
 def test_who_waits_for_one_that_is_gone_ends(monkeypatch):
     monkeypatch.setattr(processes, "SILENCE", 3)
     port, over = free_port(), threading.Event()

@@ -59,6 +59,7 @@ def assert_same_run(whole, parts):
 FLAGS = dict(max_steps=40, save_steps=10, logging_steps=5, learning_rate=1e-3, do_predict=True)
 
 
+@pytest.mark.slow
 def test_a_kill_while_a_checkpoint_takes_the_place_of_another(tiny, tmp_path):  # noqa: F811
     assert run(command(tiny, tmp_path / "whole", **FLAGS)).returncode == 0
     parts = command(tiny, tmp_path / "parts", **FLAGS)

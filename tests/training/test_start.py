@@ -27,7 +27,9 @@ def test_an_empty_value_is_none(monkeypatch):
 
 
 def arguments(output, **flags):
-    return argparse.Namespace(output_dir=str(output), resume=False, overwrite=True, **flags)
+    return argparse.Namespace(
+        output_dir=str(output), resume=False, overwrite=True, report_to=None, visualdl_dir=None, **flags
+    )
 
 
 @pytest.fixture

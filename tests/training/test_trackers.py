@@ -154,3 +154,19 @@ def test_a_tracker_that_can_not_begin_is_one_line(tiny, tmp_path, monkeypatch, o
     monkeypatch.setitem(sys.modules, "visualdl", trackers)
     status = run_glue.main([*command(tiny, tmp_path / "out", **FLAGS), "--report_to", "visualdl"])
     one_line(status, r"--report_to visualdl: can't begin \(api_key not configured log in\)")
+
+
+@needs("tensorboard")
+def test_a_tracker_that_can_not_begin_removes_nothing(tiny, tmp_path, monkeypatch, capsys):  # noqa: F811
+    class LoggedOut:
+        def __init__(self, folder, name, settings, step):
+            raise RuntimeError("log in")
+
+    out = tmp_path / "out"
+    assert run_glue.main([*command(tiny, out, **FLAGS), "--report_to", "tensorboard"]) == 0
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    monkeypatch.setitem(trackers.TRACKERS, "visualdl", LoggedOut)
+    monkeypatch.setitem(sys.modules, "visualdl", trackers)
+    flags = [*command(tiny, out, **FLAGS, overwrite=True), "--report_to", "tensorboard", "visualdl"]
+    assert run_glue.main(flags) == 2
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
