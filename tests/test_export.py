@@ -136,6 +136,7 @@ def test_every_kind_of_model(tmp_path, changes):
 
 
 @needs("paddle2onnx", "onnxruntime")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model_type", "changes"), [("bert", {}), ("electra", {}), ("ernie", {"use_task_id": True, "task_id": 2})]
 )

@@ -94,7 +94,7 @@ def test_the_demo():
     done = run("make demo")
     accuracy = float(re.search(r"best acc: ([\d.]+)", done.stderr).group(1))
     assert accuracy > 0.7
-    assert "Next:" in done.stdout
+    assert "Next, without a network or a GPU:" in done.stdout
     (program,) = re.findall(r"```python\n(.*?)```", README, flags=re.S)
     assert run(f"python - <<'END'\n{program}\nEND").stdout == "[1, 0]\n"
 

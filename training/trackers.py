@@ -131,6 +131,7 @@ class Trackers:
             for name, folder in wanted(args).items():
                 self._begin(name, Path(folder or output / "logs" / name), output, vars(args), step)
         except InputError:
+            self.close()
             for place, kept in aside.items():
                 shutil.rmtree(place, ignore_errors=True)
                 kept.rename(place)
