@@ -2,6 +2,7 @@
 
 import runtime
 
+import logging
 import os
 import sys
 
@@ -36,6 +37,7 @@ def choose_device(asked, verbose=False):
 
     verbose: also say why the process is set up as it is.
     """
+    _plain_warnings()
     device = find_device(asked)
     if device is None:
         raise InputError(f"--device {asked}: this Paddle sees {', '.join(devices())}")
@@ -47,3 +49,24 @@ def choose_device(asked, verbose=False):
         for setting, reason in runtime.SETTINGS:
             print(f"  {setting}: {reason}", file=sys.stderr)
     return device
+
+
+class _Plain(logging.Formatter):
+    """Our own warnings as scripts print theirs; all others as before."""
+
+    def __init__(self, usual):
+        super().__init__()
+        self._usual = usual
+
+    def format(self, record):
+        if record.name == "convbert":
+            return f"{record.levelname.lower()}: {record.getMessage()}"
+        return self._usual.format(record)
+
+
+def _plain_warnings():
+    """Paddle gives the root logger a handler, whose lines begin with time, file and line."""
+    for handler in logging.getLogger().handlers:
+        usual = handler.formatter
+        if type(handler) is logging.StreamHandler and usual is not None and not isinstance(usual, _Plain):
+            handler.setFormatter(_Plain(usual))

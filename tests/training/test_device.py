@@ -1,6 +1,9 @@
 import re
+import subprocess
+import sys
 
 import pytest
+from conftest import ROOT
 
 from files.errors import InputError
 from training import device
@@ -29,3 +32,16 @@ def test_a_device_is_chosen_and_said(capsys):
     for name in ("gpu:99", "tpu"):
         with pytest.raises(InputError, match=f"--device {name}: this Paddle sees cpu"):
             choose_device(name)
+
+
+def test_our_warnings_are_plain_lines():
+    code = (
+        "import runtime, logging; from training.device import choose_device\nchoose_device('cpu'); choose_device('cpu')\n"
+        "logging.getLogger('convbert').warning('%s: starting anew: %s', 'model', 'classifier')\n"
+        "logging.getLogger('other').warning('theirs')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    lines = done.stderr.splitlines()
+    assert lines[-2] == "warning: model: starting anew: classifier"
+    assert lines[-1].endswith("theirs")
+    assert lines[-1] != "theirs"
