@@ -36,7 +36,8 @@ def test_a_device_is_chosen_and_said(capsys):
 
 def test_our_warnings_are_plain_lines():
     code = (
-        "import runtime, logging; from training.device import choose_device\nchoose_device('cpu'); choose_device('cpu')\n"
+        "import runtime, logging\nfrom training.device import choose_device\n"
+        "choose_device('cpu'); choose_device('cpu')\n"
         "logging.getLogger('convbert').warning('%s: starting anew: %s', 'model', 'classifier')\n"
         "logging.getLogger('other').warning('theirs')\n"
     )
