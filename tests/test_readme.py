@@ -245,4 +245,4 @@ def test_in_use(tmp_path):
     asked = command("curl").strip()
     waiting = "for _ in $(seq 300); do curl -s http://127.0.0.1:8000/health > /dev/null && break; sleep 0.2; done\n"
     answer = run(f"{served}{waiting}{asked}").stdout
-    assert json.loads(answer)["predictions"][0]["label"] in ("negative", "positive")
+    assert json.loads(answer)["predictions"][0]["label"] in ("0", "1")
