@@ -56,12 +56,17 @@ def json_lines(name, lines):
 
 def require_whole_characters(where, text):
     """Raises InputError where a text has one half of a character alone, as JSON can say it: it is no Unicode."""
+    if message := half_character(text):
+        raise InputError(f"{where}: {message}")
+
+
+def half_character(text):
+    """What is wrong with a text that has one, else None."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        half = f"\\u{ord(text[error.start]):04x}"
-        message = f"{where}: {half} is half a character, cut apart by whatever wrote the file; mend it"
-        raise InputError(message) from None
+        return f"\\u{ord(text[error.start]):04x} is half a character, cut apart by whatever wrote the file; mend it"
+    return None
 
 
 def shortened(value, most=40):

@@ -112,7 +112,7 @@ def _listed(path, rows, columns, words, known_labels, skip_bad_rows, trained):
     spellings = several_labels.found_in(path, words, separator, known_labels, skip_bad_rows)
     labels = known_labels
     if not trained and not (known_labels and all(_may_be_called(word, known_labels) for word in spellings)):
-        labels = _sorted(several_labels.one_spelling_each(spellings))
+        labels = _sorted(several_labels.one_spelling_each(spellings).values())
     if not labels:
         raise InputError(f"{path}: column {label!r} has no labels")
     if labels in (("0", "1"), ("0",), ("1",)):
@@ -169,9 +169,7 @@ def _classes(path, label, words, known_labels, rows, on_purpose):
             del spellings[word]
     if known_labels and spellings and all(_may_be_called(word, known_labels) for word in spellings):
         return known_labels
-    groups = {}
-    for word in sorted(spellings, key=lambda word: (-spellings[word], word)):
-        groups.setdefault(same(word), word)  # the spelling that most rows have
+    groups = several_labels.one_spelling_each(spellings)
     if set(groups) <= {0, 1, *BOOLEANS} and len(groups) > len({truth(word) for word in groups.values()}) == 2:
         mixed = ", ".join(sorted(groups.values()))
         groups = {form: groups[form] for form in BOOLEANS} if set(BOOLEANS) <= set(groups) else {0: "0", 1: "1"}

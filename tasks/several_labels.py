@@ -99,8 +99,11 @@ def found_in(path, words, separator, known, skip_bad_rows):
 
 
 def one_spelling_each(spellings):
-    """Labels that nobody could tell apart are one: a list, in no order, of the spelling that most rows have."""
+    """Labels that nobody could tell apart are one: what they have alike → the spelling that most rows have.
+
+    spellings: word → how many rows have it.
+    """
     groups = {}
     for word in sorted(spellings, key=lambda word: (-spellings[word], word)):
         groups.setdefault(same(word), word)
-    return list(groups.values())
+    return groups

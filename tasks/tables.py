@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from files.errors import InputError
+from files.json_files import half_character
 from files.stand_ins import refuse_stand_in
 from tasks.labels import tidy
 
@@ -304,11 +305,8 @@ def _add_object(path, line, value, rows):
         return
     values = {tidy(key): _words(part) for key, part in value.items()}
     for word in (word for entry in values.items() for word in entry):
-        try:
-            word.encode()
-        except UnicodeEncodeError as error:
-            half = f"\\u{ord(word[error.start]):04x}"
-            rows.refuse(path, line, f"{half} is half a character, cut apart by whatever wrote the file; mend it")
+        if message := half_character(word):
+            rows.refuse(path, line, message)
             return
     rows.append(Row(line, values))
 
