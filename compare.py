@@ -27,6 +27,7 @@ from files.downloads import fetch
 from files.errors import InputError
 from files.temporary import temporary_folder
 from flags.command_line import ArgumentParser, add_overwrite, is_picture, require_new, script
+from flags.computing import add_device
 
 CONVBERT = {  # our name → the hub's
     "convbert-small": "YituTech/conv-bert-small",
@@ -174,6 +175,7 @@ def parse(argv):
     group.add_argument("--tolerance", type=float, default=1e-5, help="largest difference allowed; the mean: a tenth")
     group.add_argument("--steps", type=int, default=100, help="of training")
     group.add_argument("--learning_rate", type=float, default=1e-4, help="of training")
+    add_device(group, "cpu")
     group = parser.add_argument_group("report")
     group.add_argument("--report", metavar="FILE", help="write all figures to FILE.json, the tables to FILE.md")
     group.add_argument("--plot", metavar="FILE", help="draw the difference after each layer (.png or .svg)")
@@ -231,6 +233,9 @@ def without_warnings():
 @script
 def main(argv=None):
     args = parse(argv)
+    from training.device import compare_on  # brings Paddle
+
+    compare_on(args.device)
     results, notes = {}, []
     if args.golden:
         results = compare_golden(args)

@@ -20,7 +20,7 @@ from files.downloads import shipped
 from files.errors import InputError
 from files.json_files import write_json
 from flags.command_line import FLAG, ArgumentParser, script
-from flags.computing import AS_TRAINED, add_length
+from flags.computing import AS_TRAINED, add_device, add_length
 from serving.heads import HEADS
 from serving.predictor import Predictor
 from tasks import programs
@@ -38,6 +38,7 @@ def parse_args(argv):
     parser.add_argument("--format", choices=["paddle_inference", "onnx"], default="onnx", help="kind of program")
     parser.add_argument("--int8", action=FLAG, default=False, help="weights as 8-bit integers; ONNX only")
     add_length(parser, default=None, help=AS_TRAINED)
+    add_device(parser, "cpu")
     dev = parser.add_argument_group("dev set to score on")
     dev.add_argument("--task_name", help="GLUE task of the model")
     dev.add_argument("--data_dir", help="its files, as for run_glue.py; left out: downloaded")
@@ -100,7 +101,7 @@ def largest_difference(model, program, config, pad_id, several):
     return float(np.max(differences)), float(np.mean(same))  # NaN stays NaN
 
 
-def compare_on(task, examples, before, after):
+def scores_of_both(task, examples, before, after):
     """dict: the scores of two Predictors on a dev set, and how often they agree (for regression: how closely)."""
     from tasks import classifiers
     from tasks.scores import score
@@ -143,6 +144,9 @@ def main(argv=None):
     output = Path(args.output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"--output {output}: not empty; name a new folder")
+    from training.device import compare_on  # brings Paddle
+
+    compare_on(args.device)
     head = stored_head(shipped(args.model))
     predictor = exported(args, head)
     model, config = predictor.engine.model, predictor.engine.model.config
@@ -171,7 +175,7 @@ def main(argv=None):
         note["check"] = {"largest_difference": worst, "same_answer": same}
         print(f"largest difference of a logit: {worst:.1e}; same answer: {same:.1%} of the check's rows")
         if examples:
-            found = note["dev"] = compare_on(task, examples, predictor, Predictor(folder))
+            found = note["dev"] = scores_of_both(task, examples, predictor, Predictor(folder))
             for name in ("model", "program"):
                 words = ", ".join(f"{metric}: {value:.4f}" for metric, value in found[name].items())
                 print(f"{task.name}, {found['examples']} examples, {name}: {words}")

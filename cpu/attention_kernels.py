@@ -28,6 +28,7 @@ def _tile_rows(length):
 @kernel(
     ADDRESS, F2, F1, F4, "float32", "int64", "int64", "int64", *DROPOUT, F3, F2,
     bfloat16=(ADDRESS, F2, F1, F4, "float32", "int64", "int64", "int64", *DROPOUT, F3, B2),
+    group="long",
 )  # fmt: skip
 def attend(
     multiply, projections, bias, mask, scale, length, heads, size, key, other_key, threshold, gain, sums, out
@@ -89,6 +90,7 @@ def attend(
 @kernel(
     ADDRESS, F2, F4, "float32", "int64", "int64", "int64", *DROPOUT, F3, F2, F2, F2,
     bfloat16=(ADDRESS, F2, F4, "float32", "int64", "int64", "int64", *DROPOUT, F3, F2, B2, F2),
+    group="long",
 )  # fmt: skip
 def attend_backward(
     multiply, projections, mask, scale, length, heads, size, key, other_key, threshold, gain, sums, d_out,

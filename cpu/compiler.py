@@ -25,7 +25,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import llvmlite
 import numba
@@ -63,7 +62,8 @@ def _key():
 
 KEY = _key()  # now, as the kernels are about to be imported
 
-_kernels = collections.defaultdict(list)  # version → (Python function, numba types of its arguments)
+# version, or version-group → (Python function, numba types of its arguments)
+_kernels = collections.defaultdict(list)
 
 
 class Loop:
@@ -92,21 +92,36 @@ class Loop:
         self._function(words.ctypes.data)
 
 
-def kernel(*signature, bfloat16=None):
+class Loops:
+    """The loops of a version as attributes, each a Loop. A group's are compiled when the first of them is asked for."""
+
+    def __init__(self, version):
+        self._version = version
+
+    def __getattr__(self, name):
+        for key in [key for key in _kernels if key.startswith(f"{self._version}-")]:
+            if name in {function.__name__ for function, _ in _kernels[key]}:
+                vars(self).update({name: loop for name, loop in vars(load(key)).items() if isinstance(loop, Loop)})
+                return vars(self)[name]
+        raise AttributeError(name)
+
+
+def kernel(*signature, bfloat16=None, group=""):
     """Registers a loop to be compiled for exactly these argument types.
 
     bfloat16: other types for a second version, whose arrays of bfloat16 are bits as uint16; the loop reads them with
-    `read` and writes what `written` makes.
+    `read` and writes what `written` makes. group: the name of a few that many runs do without, and that are therefore
+    compiled apart, see Loops.
     """
-    return kernel_of(float32=signature, **({"bfloat16": bfloat16} if bfloat16 else {}))
+    return kernel_of(group, float32=signature, **({"bfloat16": bfloat16} if bfloat16 else {}))
 
 
-def kernel_of(**signatures):
+def kernel_of(group="", **signatures):
     """The same for versions of any names: name → argument types."""
 
     def register(function):
         for version, signature in signatures.items():
-            _kernels[version].append((function, _kinds(signature)))
+            _kernels[f"{version}-{group}" if group else version].append((function, _kinds(signature)))
         return function
 
     return register
@@ -157,7 +172,7 @@ def part_of(part, rows):
 
 @functools.cache
 def load(version="float32"):
-    """The compiled kernels of that version as attributes. What no cache holds is compiled first, with a progress line.
+    """The Loops of that version (or version-group). What no cache holds is compiled first, with a progress line.
 
     Raises RuntimeError, ValueError or OSError where kernels can't be used: no writable folder for the cache, or no
     threading layer that bears calls from several Python threads.
@@ -172,12 +187,12 @@ def load(version="float32"):
 
 
 def compile_all(version, part=0, parts=1, done=lambda: None):
-    """The kernels of that version as attributes, each a Loop, from the cache or compiled here.
+    """The Loops of that version (or version-group) but for its groups, from the cache or compiled here.
 
     part, parts: which of so many parts of them; done: is called after each.
     """
     _choose_threads()
-    compiled, cache = SimpleNamespace(), _cache_class(version)
+    compiled, cache = Loops(version), _cache_class(version)
     started = _compiled(njit(parallel=True)(_start), "void(float32[::1])", cache(_start))
     started(np.zeros(1, np.float32))  # numba's threads, or raises
     for function, kinds in _kernels[version][part::parts]:
@@ -208,7 +223,8 @@ def _compiled(dispatcher, signature, cache):
 def _entry(function, kinds):
     """The kernel as a function of one number, the address of its arguments' words."""
     parallel = "prange" in function.__code__.co_names
-    loop = njit(parallel=parallel, fastmath=FAST_MATH, error_model="numpy", nogil=True)(function)
+    no_python = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # only `entry` calls it: a tenth faster compiled
+    loop = njit(parallel=parallel, fastmath=FAST_MATH, error_model="numpy", nogil=True, **no_python)(function)
     unpack = calls.unpacker(kinds)
 
     @njit(error_model="numpy", nogil=True)

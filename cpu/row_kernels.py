@@ -63,7 +63,7 @@ def bias_gelu_backward(x, bias, gradient, d_bias):
                 total[e] += d
 
 
-@kernel(F2, F1, F2, bfloat16=(B2, F1, B2))
+@kernel(F2, F1, F2, bfloat16=(B2, F1, B2), group="relu")
 def bias_relu(x, bias, out):
     """out = max(x [N, E] + bias, 0). NaN stays NaN."""
     for n in prange(x.shape[0]):
@@ -73,7 +73,7 @@ def bias_relu(x, bias, out):
             result[e] = written(result, np.float32(0.0) if value < np.float32(0.0) else value)
 
 
-@kernel(F2, F1, bfloat16=(B2, F1))
+@kernel(F2, F1, bfloat16=(B2, F1), group="relu")
 def bias_relu_in_place(x, bias):
     """x [N, E] becomes max(x + bias, 0): for inference, which keeps nothing."""
     for n in prange(x.shape[0]):
@@ -83,7 +83,7 @@ def bias_relu_in_place(x, bias):
             row[e] = written(row, np.float32(0.0) if value < np.float32(0.0) else value)
 
 
-@kernel(F2, F1, F2, F2, bfloat16=(B2, F1, B2, F2))
+@kernel(F2, F1, F2, F2, bfloat16=(B2, F1, B2, F2), group="relu")
 def bias_relu_backward(x, bias, gradient, d_bias):
     """See bias_gelu_backward; at 0 the derivative is 0, as Paddle's."""
     for part in prange(PARTS):
@@ -121,7 +121,7 @@ def add(x, y):
             row[e] += other[e]
 
 
-@kernel(F1, "uint16[::1]")
+@kernel(F1, "uint16[::1]", group="narrow")
 def narrow(x, out):
     """out = x in bfloat16."""
     for block in prange((x.size + BLOCK - 1) // BLOCK):
@@ -131,7 +131,7 @@ def narrow(x, out):
             target[i] = written(target, source[i])
 
 
-@kernel(F2, "int64", B2)
+@kernel(F2, "int64", B2, group="narrow")
 def narrow_columns(x, first, out):
     """Some columns of out [N, …], from `first` on, = x [N, E] in bfloat16."""
     for n in prange(x.shape[0]):
@@ -140,7 +140,7 @@ def narrow_columns(x, first, out):
             target[e] = written(target, source[e])
 
 
-@kernel(F2, "int64", F2)
+@kernel(F2, "int64", F2, group="narrow")
 def take_columns(x, first, out):
     """out [N, E] = columns of x [N, …] from `first` on."""
     for n in prange(out.shape[0]):

@@ -12,7 +12,11 @@ from cpu.compiler import B2, F1, F2, I1, PARTS, kernel, part_of, written
 WORDS = 256  # of the vocabulary that are looked at together
 
 
-@kernel(F2, F1, I1, F1, "float32", F2, F2, F1, I1, I1, bfloat16=(F2, F1, I1, F1, "float32", B2, F2, F1, I1, I1))
+@kernel(
+    F2, F1, I1, F1, "float32", F2, F2, F1, I1, I1,
+    bfloat16=(F2, F1, I1, F1, "float32", B2, F2, F1, I1, I1),
+    group="words",
+)  # fmt: skip
 def word_losses(logits, bias, labels, draws, scale, d_logits, d_bias, losses, best, drawn):
     """What logits [N, V] + bias [V] say of each row: cross entropy against labels, the likeliest word, and a drawn one.
 

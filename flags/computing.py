@@ -21,8 +21,8 @@ def add_dtype(group):
     )  # fmt: skip
 
 
-def add_device(parser):
-    parser.add_argument("--device", help="gpu, gpu:1, cpu or xpu; left out, gpu where there is one, else cpu")
+def add_device(parser, default="gpu or the like where there is one, else cpu"):
+    parser.add_argument("--device", help=f"gpu, gpu:1, cpu, xpu, npu, … that this Paddle has; left out, {default}")
 
 
 def add_inference(parser, split_special_tokens=None):

@@ -12,43 +12,57 @@ from files.errors import InputError
 
 
 def devices():
-    """The devices of this Paddle: "cpu", and "gpu:N" or "xpu:N" where it has them."""
-    found = ["cpu"]
+    """The devices of this Paddle by their full names: "cpu", and "gpu:N", "xpu:N", "npu:N", … where it has them."""
+    counts = {}
     if paddle.is_compiled_with_cuda():
-        found += [f"gpu:{index}" for index in range(paddle.device.cuda.device_count())]
+        counts["gpu"] = paddle.device.cuda.device_count()
     if paddle.is_compiled_with_xpu():
-        found += [f"xpu:{index}" for index in range(paddle.device.xpu.device_count())]
-    return found
+        counts["xpu"] = paddle.device.xpu.device_count()
+    for kind in paddle.device.get_all_custom_device_type():  # of plug-ins: npu, mlu, gcu, …
+        names = paddle.device.get_available_custom_device()  # a kind's only device has no number there
+        counts[kind] = sum(name.partition(":")[0] == kind for name in names)
+    return ["cpu", *(f"{kind}:{index}" for kind, count in counts.items() for index in range(count))]
 
 
 def find_device(asked=None):
-    """The full name of the device `asked` for ("gpu", "gpu:1", "cpu", "xpu"), or None where it is absent.
+    """The full name of the device `asked` for ("gpu", "gpu:1", "cpu", "npu", …), or None where it is absent.
 
-    Left out: the first GPU, else the CPU.
+    Left out: the first of those that are no CPU, else the CPU.
     """
     found = devices()
     if asked is None:
-        return next((device for device in found if device.startswith("gpu")), "cpu")
+        return found[1] if len(found) > 1 else "cpu"
     return next((device for device in found if asked.lower() in (device, device.partition(":")[0])), None)
 
 
-def choose_device(asked, verbose=False):
-    """Makes Paddle use `asked` ("gpu", "gpu:1", "cpu", "xpu"; None: the best there is) and says so. → its full name.
-
-    verbose: also say why the process is set up as it is.
-    """
-    _plain_warnings()
+def use_device(asked):
+    """Makes Paddle use `asked`, as of find_device. → its full name. Raises InputError, which says what there is."""
     device = find_device(asked)
     if device is None:
         raise InputError(f"--device {asked}: this Paddle sees {', '.join(devices())}")
     launched = "PADDLE_TRAINER_ID" in os.environ and ":" not in (asked or "")
     paddle.set_device(device.partition(":")[0] if launched else device)  # a launcher says which one
-    device = paddle.get_device()
+    return paddle.get_device()
+
+
+def choose_device(asked, verbose=False):
+    """The same, and says which it is; verbose: and why the process is set up as it is."""
+    _plain_warnings()
+    device = use_device(asked)
     print(f"device: {device} ({runtime.summary()})", file=sys.stderr)
     if verbose:
         for setting, reason in runtime.SETTINGS:
             print(f"  {setting}: {reason}", file=sys.stderr)
     return device
+
+
+def compare_on(asked):
+    """use_device for what is compared with numbers from elsewhere: the CPU if not told otherwise, in full float32.
+
+    A GPU's products may otherwise be of TF32, 10 bits of mantissa, in which a right model looks wrong.
+    """
+    os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # read when the first product is computed
+    return use_device(asked or "cpu")
 
 
 class _Plain(logging.Formatter):

@@ -523,6 +523,14 @@ def test_the_cache_lies_below_the_users_where_the_projects_folder_is_read_only(t
     assert list(tmp_path.rglob("*add_bias*.nbc"))
 
 
+def test_a_group_of_loops_comes_with_the_first_that_is_asked_for():
+    found = compiler.Loops("float32")
+    assert found.bias_relu is found.bias_relu
+    assert {"bias_relu", "bias_relu_in_place", "bias_relu_backward"} == set(vars(found)) - {"_version"}
+    assert not hasattr(found, "nothing")
+    assert not hasattr(compiler.Loops("bfloat16"), "narrow")  # which Program.loop then takes from float32's
+
+
 def copied_kernels(folder):
     """The package cpu and what it stands on, in a folder of their own."""
     for name in ("cpu", "files", "layers", "runtime.py"):

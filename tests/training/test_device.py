@@ -24,6 +24,8 @@ def test_a_gpu_is_preferred_and_can_be_chosen(monkeypatch):
     assert find_device("gpu:1") == "gpu:1"
     assert find_device("cpu") == "cpu"
     assert find_device("xpu") is None
+    monkeypatch.setattr(device, "devices", lambda: ["cpu", "xpu:0"])
+    assert find_device() == "xpu:0"
 
 
 def test_a_device_is_chosen_and_said(capsys):
