@@ -5,12 +5,14 @@
 # make lint       ruff                                          make setup       complete .venv without running anything
 # make bench      speed beside Hugging Face and PaddleNLP: about 10 minutes
 # make newest     a second environment, .venv-newest, with the newest transformers and numpy, and TensorFlow
+# make … PADDLE='paddlepaddle-gpu==3.3.1 -i https://…'   another Paddle, as pip is told; .venv keeps it from then on
 # make clean      removes caches, compiled loops among them, and what the demos left in output/; nothing else there
 # The newest Python that runs and has venv; another: make demo PYTHON=python3.12
 RUNS = -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'
 PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(shell $(p) $(RUNS) 2>/dev/null && echo $(p))))
 NEEDED = "needs Python 3.11, 3.12 or 3.13 with venv (Debian: apt install python3-venv); PYTHON=… names one"
 PIP = -m pip install --quiet --disable-pip-version-check
+CHOSEN = .venv/paddle.txt
 PINS = $$(.venv/bin/python -c 'import sys; v = sys.version_info[1]; print("constraints.txt" if v == 11 else f"constraints-3.{v}.txt")')
 
 .PHONY: demo pretrain-demo setup newest test test-slow test-wide bench lint clean
@@ -19,12 +21,28 @@ PINS = $$(.venv/bin/python -c 'import sys; v = sys.version_info[1]; print("const
 	@test -x .venv/bin/python || $(PYTHON) $(RUNS) 2>/dev/null || { echo make: $(NEEDED); exit 2; }
 	@test -x .venv/bin/python || echo "installing the core into .venv ($(PYTHON)), about 400 MB: a minute or two"
 	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
-	@.venv/bin/python $(PIP) -c $(PINS) -r requirements-core.txt
+	@test -z "$(PADDLE)" || .venv/bin/python -m pip uninstall --quiet --yes paddlepaddle paddlepaddle-gpu
+	@test -z "$(PADDLE)" || echo "$(PADDLE)" > $(CHOSEN)
+	@test ! -s $(CHOSEN) || { echo "Paddle: $$(cat $(CHOSEN))"; .venv/bin/python $(PIP) $$(cat $(CHOSEN)); }
+	@$(WANTED)
+	@.venv/bin/python $(PIP) -c .venv/constraints.txt -r .venv/requirements-core.txt
 	@touch $@
+
+# What to install, copied into .venv, without Paddle where another one was chosen.
+WANTED = skip='^$$'; test ! -s $(CHOSEN) || skip='^paddlepaddle'; \
+	for file in requirements-core.txt requirements.txt; do grep -v "$$skip" $$file > .venv/$$file; done; \
+	grep -v "$$skip" $(PINS) > .venv/constraints.txt
+
+ifneq ($(PADDLE),)
+ifneq ($(PADDLE),$(shell cat $(CHOSEN) 2>/dev/null))
+.PHONY: .venv/core.stamp  # another one than there is: anew
+endif
+endif
 
 .venv/full.stamp: requirements.txt .venv/core.stamp
 	@echo "completing .venv: libraries to compare with, server, test tools"
-	@.venv/bin/python $(PIP) -c $(PINS) -r requirements.txt
+	@$(WANTED)
+	@.venv/bin/python $(PIP) -c .venv/constraints.txt -r .venv/requirements.txt
 	@.venv/bin/python -c 'import sys; v = sys.version_info; v < (3, 13) or print("Python 3.13: without paddlenlp and \
 	paddle2onnx, which have no versions for it; tests that need them are skipped")'
 	@touch $@

@@ -131,24 +131,19 @@ class Run(NamedTuple):
         self.tokenizer.save_pretrained(folder)
 
 
-def backward(run, texts, batch, step):
-    """Gradients of the mean loss of a batch, averaged over all processes. Returns the loss, the same in each."""
-    import paddle
+def pieces(run, texts, batch):
+    """See fine_tuning.Loop."""
+    from training.order import weighted_pieces
 
-    from tasks.losses import mean_loss
-    from training.order import seed_step, weighted_pieces
+    parts = weighted_pieces(batch, run.args.batch_size, run.processes)
+    return [({**texts.arrays(some), "labels": texts.labels[some]}, weight) for some, weight in parts]
 
-    seed_step(run.args.seed, step, run.processes.rank)
-    total = 0.0
-    with run.precision.training():
-        for indices, weight in weighted_pieces(batch, run.args.batch_size, run.processes):
-            logits, labels = run.model(**texts.inputs(indices)), paddle.to_tensor(texts.labels[indices])
-            loss = mean_loss(run.task, logits, labels, run.weights)
-            loss = loss if weight == 1 else loss * weight
-            run.precision.backward(loss)
-            total += float(loss)
-    run.processes.average_gradients(run.model.parameters())
-    return float(run.processes.add(total)) / run.processes.count
+
+def mean_loss(run, inputs):
+    from tasks import losses
+
+    labels = inputs.pop("labels")
+    return losses.mean_loss(run.task, run.model(**inputs), labels, run.weights)
 
 
 def train(run, texts, dev):
@@ -159,8 +154,8 @@ def train(run, texts, dev):
         return write_dev_reports(run, dev, logits)
 
     loop = Loop(
-        functools.partial(backward, run, texts), functools.partial(evaluate_dev, run, dev), write, run.save_model,
-        functools.partial(draw_dev_reports, run, dev),
+        functools.partial(pieces, run, texts), mean_loss, functools.partial(evaluate_dev, run, dev),
+        write, run.save_model, functools.partial(draw_dev_reports, run, dev),
     )  # fmt: skip
     return fine_tune(run, run.task.name, texts.lengths, loop)
 

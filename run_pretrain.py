@@ -148,23 +148,23 @@ class Run(NamedTuple):
                 self.tokenizer.save_pretrained(folder)
 
 
-def backward(run, numbers, step):
-    """Gradients of the loss of a step's examples, averaged over all processes. → loss and sums, the same in each."""
+def backward(run, batch, step):
+    """Gradients of the loss of a step's examples, averaged over all processes. → this one's part of loss and sums."""
+    from training.device import figures
     from training.order import seed_step
 
     objective, processes, size = run.objective, run.processes, run.args.train_batch_size
     seed_step(run.args.seed, step, processes.rank)
-    batch = objective.batch(run.segments, numbers, run.args.seed, step)  # the whole in every process, masks and all
-    pieces = processes.share(np.split(np.arange(len(numbers)), range(size, len(numbers), size)))
-    total, sums = 0.0, objective.no_sums()
+    count = len(batch.input_ids)
+    pieces = processes.share(np.split(np.arange(count), range(size, count, size)))
+    total, sums = 0.0, figures(objective.no_sums())
     with run.precision.training():
         for rows in pieces or [np.arange(0)]:
             loss, more = objective(batch, rows, processes.count)
             run.precision.backward(loss)
-            total += float(loss)
-            sums += more
+            total, sums = total + figures(loss), sums + figures(more)
     processes.average_gradients(run.model.parameters())
-    return float(processes.add(total)) / processes.count, np.asarray(processes.add(sums), np.float64)
+    return total, sums
 
 
 def evaluate_held_out(run):
@@ -181,7 +181,7 @@ def evaluate_held_out(run):
         for index, examples in run.processes.share(batches):
             batch = run.objective.batch(run.held_out, examples, 0, index)
             for rows in np.split(np.arange(len(examples)), range(pieces, len(examples), pieces)):
-                sums += run.objective(batch, rows)[1]
+                sums += run.objective(batch, rows)[1].numpy()
     run.model.train()
     run.processes.wait()  # shares take different times
     return run.objective.metrics(run.processes.add(sums))
@@ -194,8 +194,10 @@ def train(run, last=None, settings=None):
     """
     from pretraining.curves import draw_pretraining
     from pretraining.segments import shuffled
+    from training.device import figures
     from training.log import log
     from training.loop import Plan, Steps
+    from training.order import ahead
 
     args, objective = run.args, run.objective
     count = min(len(run.segments), args.max_train_samples or len(run.segments))
@@ -205,19 +207,25 @@ def train(run, last=None, settings=None):
         args, plan, warmup_steps, run.model, run.output, last, run.precision, run.processes, draw_pretraining,
         dict(sums=objective.no_sums().tolist(), tokens=0, settings=settings),
     )  # fmt: skip
-    sums = np.array(steps.state["sums"])  # since the last log line
-    for step in steps:
-        places = np.arange(steps.batch * plan.batch_size, min((steps.batch + 1) * plan.batch_size, count))
-        loss, more = backward(run, shuffled(places, count, args.seed, steps.epoch), step)
-        steps.state["tokens"] += objective.tokens(more)
-        if steps.learn(loss):
-            sums += more
+
+    def batch_of(step):
+        """The whole in every process, masks and all."""
+        epoch, place = divmod(step - 1, plan.steps_per_epoch)
+        places = np.arange(place * plan.batch_size, min((place + 1) * plan.batch_size, count))
+        return objective.batch(run.segments, shuffled(places, count, args.seed, epoch), args.seed, step)
+
+    sums = figures(np.array(steps.state["sums"]))  # since the last log line
+    batches = ahead(batch_of, range(steps.step + 1, plan.total_steps + 1))
+    for step, batch in zip(steps, batches, strict=False):
+        loss, more = backward(run, batch, step)
+        steps.state["tokens"] += objective.tokens(batch)
+        sums = sums + steps.learn(loss, more)
 
         due = steps.due()
         if due.log:
-            found = objective.metrics(sums)
+            found = objective.metrics(np.asarray(sums))
             steps.log(_words(found), found)
-            sums = objective.no_sums()
+            sums = figures(objective.no_sums())
         if due.evaluate:
             if len(run.held_out):
                 started, found = time.time(), evaluate_held_out(run)
@@ -227,7 +235,7 @@ def train(run, last=None, settings=None):
             if run.processes.writes:
                 run.save_parts()
         if steps.saves:
-            steps.state["sums"] = sums.tolist()
+            steps.state["sums"] = np.asarray(sums).tolist()
             steps.save(run.save_model)
     return steps.state
 

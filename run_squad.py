@@ -68,26 +68,19 @@ def parse_args(argv):
 # ----------------------------------------------------------------------------------------------------------- training
 
 
-def backward(run, windows, batch, step):
-    """Gradients of the mean loss of a batch, averaged over all processes. Returns the loss, the same in each.
+def pieces(run, windows, batch):
+    """See fine_tuning.Loop. As in Hugging Face the softmax is over padding, too: all are as wide as the longest row."""
+    from training.order import weighted_pieces
 
-    As in Hugging Face the softmax is over padding, too, so all pieces of a batch are as wide as its longest row.
-    """
-    import paddle
+    width, found = int(windows.lengths[batch].max()), []
+    for rows, weight in weighted_pieces(batch, run.args.batch_size, run.processes):
+        places = {"start_positions": windows.starts[rows], "end_positions": windows.ends[rows]}
+        found.append(({**windows.arrays(rows, width), **places}, weight))
+    return found
 
-    from training.order import seed_step, weighted_pieces
 
-    seed_step(run.args.seed, step, run.processes.rank)
-    total, width = 0.0, int(windows.lengths[batch].max())
-    with run.precision.training():
-        for rows, weight in weighted_pieces(batch, run.args.batch_size, run.processes):
-            starts, ends = (paddle.to_tensor(places[rows]) for places in (windows.starts, windows.ends))
-            loss = run.model(**windows.inputs(rows, width), start_positions=starts, end_positions=ends).loss
-            loss = loss if weight == 1 else loss * weight
-            run.precision.backward(loss)
-            total += float(loss)
-    run.processes.average_gradients(run.model.parameters())
-    return float(run.processes.add(total)) / run.processes.count
+def mean_loss(run, inputs):
+    return run.model(**inputs).loss
 
 
 # --------------------------------------------------------------------------------------------------------- evaluating
@@ -191,7 +184,7 @@ def run_all(args, processes):
         if processes.writes:
             say_windows(args, "train", questions.pop("train"), rows)
         loop = Loop(
-            functools.partial(backward, run, rows), functools.partial(evaluate, run, dev, metric),
+            functools.partial(pieces, run, rows), mean_loss, functools.partial(evaluate, run, dev, metric),
             functools.partial(write_best, run, dev), run.save_model,
         )  # fmt: skip
         state = fine_tune(run, "answers", rows.lengths, loop)

@@ -62,25 +62,22 @@ def parse_args(argv):
 # ----------------------------------------------------------------------------------------------------------- training
 
 
-def backward(run, rows, batch, step):
-    """Gradients of a batch's mean loss over its words, averaged over all processes. Returns the loss, alike in each."""
-    import paddle
+def pieces(run, rows, batch):
+    """See fine_tuning.Loop. The mean is over words, of which pieces have more and less."""
+    from training.order import weighted_pieces
 
+    words, found = max(1, rows.counts[batch].sum()), []
+    for piece, weight in weighted_pieces(batch, run.args.batch_size, run.processes):
+        weight = run.processes.count * rows.counts[piece].sum() / words if weight else 0.0
+        found.append(({**rows.arrays(piece), "labels": rows.labels(piece)}, weight))
+    return found
+
+
+def mean_loss(run, inputs):
     from layers.functions import cross_entropy
-    from training.order import seed_step, weighted_pieces
 
-    seed_step(run.args.seed, step, run.processes.rank)
-    words, total = max(1, rows.counts[batch].sum()), 0.0
-    with run.precision.training():
-        for piece, weight in weighted_pieces(batch, run.args.batch_size, run.processes):
-            weight = run.processes.count * rows.counts[piece].sum() / words if weight else 0.0
-            logits = run.model(**rows.inputs(piece))
-            loss = cross_entropy(logits.flatten(0, 1), paddle.to_tensor(rows.labels(piece)).flatten())
-            loss = loss if weight == 1 else loss * float(weight)
-            run.precision.backward(loss)
-            total += float(loss)
-    run.processes.average_gradients(run.model.parameters())
-    return float(run.processes.add(total)) / run.processes.count
+    labels = inputs.pop("labels")
+    return cross_entropy(run.model(**inputs).flatten(0, 1), labels.flatten())
 
 
 # --------------------------------------------------------------------------------------------------------- evaluating
@@ -167,7 +164,7 @@ def run_all(args, processes):
         if processes.writes:
             say_rows(args, sentences.pop("train"), rows)
         loop = Loop(
-            functools.partial(backward, run, rows), functools.partial(evaluate, run, dev, scheme),
+            functools.partial(pieces, run, rows), mean_loss, functools.partial(evaluate, run, dev, scheme),
             functools.partial(write_best, run, dev, scheme), run.save_model,
         )  # fmt: skip
         state = fine_tune(run, "tags", rows.lengths, loop)

@@ -27,9 +27,9 @@ class Batch(NamedTuple):
 class Objective:
     """Replaced-token detection by a `…ForPretraining`, or masked words by a `…ForMaskedLM`.
 
-    A call with a batch, row numbers, and the number of processes gives the loss of these rows, and their SUMS, float64.
-    The losses of all pieces and processes of a batch, averaged over the processes, add up to gen_weight · the mean over
-    its masked tokens + disc_weight · the mean over its real ones.
+    A call with a batch, row numbers, and the number of processes gives the loss of these rows, and their SUMS, both
+    tensors, the latter float64. The losses of all pieces and processes of a batch, averaged over the processes, add up
+    to gen_weight · the mean over its masked tokens + disc_weight · the mean over its real ones.
     """
 
     def __init__(
@@ -57,38 +57,39 @@ class Objective:
         some = rows if len(rows) else np.arange(1)  # without rows: the work of one, for it must have gradients too
         ids, types, labels, draws = (array[some] for array in batch)
         where = np.flatnonzero(labels.ravel() != -100)
-        originals, draws = labels.ravel()[where], paddle.to_tensor(draws.ravel()[where])
+        originals, draws = paddle.to_tensor(labels.ravel()[where]), paddle.to_tensor(draws.ravel()[where])
         inputs = paddle.to_tensor(ids), paddle.to_tensor(types)
+        masked, real = len(where), int((ids != self.vocabulary.pad_id).sum())
         if self.words_only:
             hidden = self.model.backbone(*inputs).flatten(0, 1).gather(paddle.to_tensor(where))
-            gen_loss, predictions, _ = self.model.fill(hidden, paddle.to_tensor(originals), draws)
-            disc_loss, truth, says = 0.0, np.where(ids == self.vocabulary.pad_id, -100, 0), np.zeros(ids.shape, bool)
+            gen_loss, predictions, _ = self.model.fill(hidden, originals, draws)
+            disc_loss, told = 0.0, (real, real, 0, 0)
         else:
             found = self.model(*inputs, labels=paddle.to_tensor(labels), draws=draws)
             gen_loss, predictions, disc_loss = found.gen_loss, found.gen_predictions, found.disc_loss
-            truth, says = found.disc_labels.numpy(), found.logits.astype("float32").numpy() > 0
-        real, replaced = truth != -100, truth == 1
-        sums = [float(gen_loss) * len(where), (predictions.numpy() == originals).sum(), len(where)]
-        sums += [float(disc_loss) * real.sum(), (says == replaced)[real].sum(), real.sum()]
-        sums += [says[replaced].sum(), replaced.sum()]
+            truth, says = found.disc_labels, found.logits.astype("float32") > 0
+            replaced = truth == 1
+            right = (says == replaced) & (truth != -100)
+            told = right.sum(), real, (says & replaced).sum(), replaced.sum()
+        right_words = (predictions == originals).sum()
+        sums = _float64(gen_loss) * masked, right_words, masked, _float64(disc_loss) * real, *told
 
         counts = processes * bool(len(rows))
-        of_masked = float(len(where) / max(1, (batch.labels != -100).sum()))
-        of_real = float(real.sum() / (batch.input_ids != self.vocabulary.pad_id).sum())
+        of_masked = float(masked / max(1, (batch.labels != -100).sum()))
+        of_real = float(real / self.tokens(batch))
         with paddle.amp.auto_cast(enable=False):  # a sum of losses in float32, too
             loss = (self.gen_weight * of_masked * counts) * gen_loss
             if not self.words_only:
                 loss = loss + (self.disc_weight * of_real * counts) * disc_loss
-        return loss, np.array(sums, np.float64) * bool(len(rows))
+        return loss, paddle.stack([_float64(each) for each in sums]) * float(bool(len(rows)))
 
     @staticmethod
     def no_sums():
         return np.zeros(len(SUMS))
 
-    @staticmethod
-    def tokens(sums):
-        """How many real tokens were worked on."""
-        return int(sums[SUMS.index("real")])
+    def tokens(self, batch):
+        """How many are real."""
+        return int((batch.input_ids != self.vocabulary.pad_id).sum())
 
     def metrics(self, sums):
         """SUMS → what is logged, by name."""
@@ -106,3 +107,10 @@ class Objective:
             "disc_acc": of["disc_right"] / real,
             "disc_recall": of["disc_found"] / max(1.0, of["replaced"]),
         }
+
+
+def _float64(number):
+    """A number, or a tensor of one element, as a tensor without axes, which no gradient goes back from."""
+    if isinstance(number, paddle.Tensor):
+        return number.detach().astype("float64").reshape([])
+    return paddle.full([], number, "float64")

@@ -43,9 +43,3 @@ class TokenRows:
         return {
             "input_ids": ids, "token_type_ids": types.astype(np.int64), "attention_mask": real.astype(np.int64),
         }  # fmt: skip
-
-    def inputs(self, indices, width=0):
-        """The same as tensors."""
-        import paddle
-
-        return {key: paddle.to_tensor(array) for key, array in self.arrays(indices, width).items()}

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from conftest import ROOT
 
@@ -309,14 +310,13 @@ def test_odd_files_that_are_read(here, what):
 
 def test_a_loss_that_is_no_number_is_skipped(here, monkeypatch, capsys):
     change(here, sst2("train", "sentence\tlabel\n" + "good film\t1\nbad film\t0\n" * 20))
-    backward, steps = run_glue.backward, []
+    mean_loss, calls = run_glue.mean_loss, []
 
-    def sometimes_broken(run, texts, batch, step):
-        loss = backward(run, texts, batch, step)
-        steps.append(step)
-        return float("nan") if step in (3, 4, 7) else loss
+    def sometimes_broken(run, inputs):
+        calls.append(run)
+        return mean_loss(run, inputs) * (np.nan if len(calls) in (3, 4, 7) else 1)
 
-    monkeypatch.setattr(run_glue, "backward", sometimes_broken)
+    monkeypatch.setattr(run_glue, "mean_loss", sometimes_broken)
     assert run_glue.main(f"{GLUE} --max_steps 8 --batch_size 4".split()) == 0
     results = json.loads((here / "out/results.json").read_text())
     assert results["skipped_steps"] == 3
@@ -325,12 +325,13 @@ def test_a_loss_that_is_no_number_is_skipped(here, monkeypatch, capsys):
 
 def test_ten_in_a_row_stop_the_run(here, monkeypatch, capsys):
     change(here, sst2("train", "sentence\tlabel\n" + "good film\t1\nbad film\t0\n" * 20))
-    backward = run_glue.backward
-    monkeypatch.setattr(
-        run_glue,
-        "backward",
-        lambda run, texts, batch, step: float("inf") if step > 5 else backward(run, texts, batch, step),
-    )
+    mean_loss, calls = run_glue.mean_loss, []
+
+    def broken_at_last(run, inputs):
+        calls.append(run)
+        return mean_loss(run, inputs) * (np.inf if len(calls) > 5 else 1)
+
+    monkeypatch.setattr(run_glue, "mean_loss", broken_at_last)
     assert run_glue.main(f"{GLUE} --max_steps 30 --save_steps 5 --batch_size 4".split()) == 2
     lines = capsys.readouterr().err.splitlines()
     assert re.search(r"the loss was no number in 10 steps, up to step 15; out/last holds step 10$", lines[-1])

@@ -125,7 +125,7 @@ class PublishedRun:
     def __len__(self):
         return len(self.lengths)
 
-    def inputs(self, indices):
+    def arrays(self, indices):
         self.size = len(indices)
         return {}
 

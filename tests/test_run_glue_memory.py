@@ -11,6 +11,7 @@ from files.json_files import read_json
 from layers.configuration import ConvBertConfig
 from tasks.glue import TASKS, Example, read_examples
 from tasks.tables import Row
+from training import fine_tuning
 
 SAMPLES = ROOT / "samples"
 
@@ -48,13 +49,13 @@ def test_only_the_dev_rows_are_there_while_a_run_learns(tiny, tmp_path, monkeypa
     else:
         data = ["--task_name", "STS-B", "--data_dir", str(SAMPLES), "--double_unordered"]
         dev_rows = len(read_examples(TASKS["STS-B"], "dev", SAMPLES))
-    before, found, real = alive(Example, Row), [], run_glue.backward
+    before, found, real = alive(Example, Row), [], fine_tuning.backward
 
     def backward(*args):
         found.append(alive(Example, Row) - before)
         return real(*args)
 
-    monkeypatch.setattr(run_glue, "backward", backward)
+    monkeypatch.setattr(fine_tuning, "backward", backward)
     flags = f"--from_scratch --max_steps 1 --max_seq_length 32 --device cpu --model_name_or_path {tiny}".split()
     assert run_glue.main([*flags, *data, "--do_predict", "--output_dir", str(tmp_path / "out")]) == 0
     assert found == [dev_rows]

@@ -13,6 +13,7 @@ import run_squad
 from files.json_files import read_json
 from files.weights import read_weights
 from tasks.questions import Reading, TrainingWindows, Windows
+from training import fine_tuning
 
 ANSWERS = ROOT / "samples/answers"
 SIZES = dict(
@@ -89,21 +90,21 @@ def test_half_a_run_and_the_rest_are_the_whole(tiny, tmp_path):
     whole = command(tiny, tmp_path / "whole", max_steps=8, save_steps=4)
     parts = command(tiny, tmp_path / "parts", max_steps=8, save_steps=4)
     assert run_squad.main(whole) == 0
-    step = run_squad.backward
+    step = fine_tuning.backward
     seen = []
 
-    def stopped(run, windows, batch, number):
-        if number == 6 and not seen:
-            seen.append(number)
+    def stopped(*arguments):
+        if arguments[-1] == 6 and not seen:
+            seen.append(6)
             raise KeyboardInterrupt
-        return step(run, windows, batch, number)
+        return step(*arguments)
 
-    run_squad.backward = stopped
+    fine_tuning.backward = stopped
     try:
         assert run_squad.main(parts) == 130
         assert run_squad.main([*parts, "--resume"]) == 0
     finally:
-        run_squad.backward = step
+        fine_tuning.backward = step
     first, second = (read_weights(tmp_path / name) for name in ("whole", "parts"))
     for name, array in first.items():
         np.testing.assert_array_equal(array, second[name], err_msg=name)

@@ -1,4 +1,4 @@
-"""All scripts on a device that is no CPU: a plug-in of stand_in_device/, whose memory only Paddle's copies can reach.
+"""All scripts on a device that is no CPU: stand_in_device.cc's, whose memory only Paddle's copies can reach.
 
 Paddle computes there by its CPU's operators, so all must be as the plain definitions on a CPU make it, bit for bit.
 What it can't show: mixed precision (this Paddle multiplies in float16 alone on a plug-in's device, and has no such
@@ -42,7 +42,7 @@ def device(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("stand_in")
     command = [compiler, "-O1", "-fPIC", "-shared", "-std=c++17", "-Wall", "-Werror", "-DPADDLE_WITH_CUSTOM_DEVICE"]
-    command += ["-I", paddle.sysconfig.get_include(), str(ROOT / "tests/stand_in_device/device.cc")]
+    command += ["-I", paddle.sysconfig.get_include(), str(ROOT / "tests/stand_in_device.cc")]
     done = subprocess.run([*command, "-o", folder / "stand_in.so"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     # Paddle has no operator there that copies a transposed view.
@@ -107,6 +107,58 @@ def test_it_is_one_of_the_devices_and_chosen_where_nothing_else_is(device):
     assert run(code, [], device).stdout == f"{DEVICE}\n"
     done = run("predict.py", ["--model", "nothing", "--device", "stand_in:1", "text"], device, status=2)
     assert done.stderr == f"predict.py: --device stand_in:1: this Paddle sees cpu, {DEVICE}\n"
+
+
+COUNTED = """
+import runtime, importlib, json, sys
+import paddle
+from training.loop import Steps
+
+inside, reads, learn, note = [], [0], Steps.learn, Steps._note
+
+def counted(name):
+    original = getattr(paddle.Tensor, name)
+    def read(self, *arguments, **named):
+        reads[-1] += not inside and not self.place.is_cpu_place()
+        inside.append(name)
+        try:
+            return original(self, *arguments, **named)
+        finally:
+            inside.pop()
+    setattr(paddle.Tensor, name, read)
+
+for name in ("numpy", "item", "tolist", "__array__", "__float__", "__int__", "__bool__", "__index__"):
+    counted(name)
+
+def learning(self, *arguments):
+    found = learn(self, *arguments)
+    reads.append(0)
+    return found
+
+heard = []
+Steps.learn = learning
+Steps._note = lambda self, step, found: (heard.append((self.step, step)), note(self, step, found))[1]
+module = importlib.import_module(sys.argv[1])
+status = module.main(sys.argv[2:])
+print("READS", json.dumps([reads, heard]))
+sys.exit(status)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [test_run_glue, test_run_pretrain, test_run_squad, test_run_tagging])
+def test_a_step_reads_at_most_one_number_and_that_of_the_step_before(device, encoder, tmp_path, kind):
+    """Counted from one step's end to the next's; the host then waits for a step that is over."""
+    flags = dict(max_steps=6, logging_steps=6, save_steps=6, device="stand_in")
+    if kind in (test_run_glue, test_run_pretrain):
+        command = kind.command(kind.configured(tmp_path / "small"), tmp_path / "out", **flags)
+    else:
+        command = kind.command(encoder, tmp_path / "out", **flags)
+    done = run(COUNTED, [kind.__name__.removeprefix("test_"), *command], device)
+    reads, heard = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("READS"))[6:])
+    assert reads[0] <= 1  # whatever is read before the first step, but for what begins the run, is counted with it
+    assert reads[1:6] == [1] * 5
+    assert heard == [[2, 1], [3, 2], [4, 3], [5, 4], [6, 5], [6, 6]]
 
 
 @pytest.mark.wide

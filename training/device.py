@@ -65,6 +65,16 @@ def compare_on(asked):
     return use_device(asked or "cpu")
 
 
+def figures(values):
+    """Figures that can be added up without waiting for the device: of a CPU's tensor, or an array, a float64 array.
+
+    Elsewhere a tensor, float64, which holds on to nothing; who reads it waits until it is computed.
+    """
+    if isinstance(values, paddle.Tensor):
+        return values.numpy().astype("float64") if values.place.is_cpu_place() else values.detach().astype("float64")
+    return values if paddle.get_device() == "cpu" else paddle.to_tensor(values)
+
+
 class _Plain(logging.Formatter):
     """Our own warnings as scripts print theirs; all others as before."""
 

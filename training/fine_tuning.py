@@ -71,14 +71,15 @@ class Start(NamedTuple):
 class Loop(NamedTuple):
     """What a script's own part of the loop is.
 
-    backward: function of the numbers of a batch's examples and of the step: gradients, averaged over all processes;
-    returns the loss. evaluate: function of nothing: split → loss and scores, what write and draw take, the number by
-    which models are compared, NaN where it means nothing. write: function of that: the best model and its reports;
-    returns what the run's state shall say of it, a dict, or None. draw: the same for pictures, after all is saved.
-    save: function of a folder: the model.
+    pieces: function of the numbers of a batch's examples: what this process does of them, [(name → array, weight)], as
+    of order.weighted_pieces. loss: function of the run and of name → tensor: their mean loss. evaluate: function of
+    nothing: split → loss and scores, what write and draw take, the number by which models are compared, NaN where it
+    means nothing. write: function of that: the best model and its reports; returns what the run's state shall say of
+    it, a dict, or None. draw: the same for pictures, after all is saved. save: function of a folder: the model.
     """
 
-    backward: Any
+    pieces: Any
+    loss: Any
     evaluate: Any
     write: Any
     save: Any
@@ -99,7 +100,7 @@ def fine_tune(run, title, lengths, loop):
     """
     from training.curves import draw_curves
     from training.loop import Plan, Steps
-    from training.order import shuffled_batches
+    from training.order import ahead, shuffled_batches
 
     args = run.args
     plan = Plan.of(args, len(lengths), args.batch_size, run.processes)
@@ -114,15 +115,17 @@ def fine_tune(run, title, lengths, loop):
     def batches(epoch):
         return shuffled_batches(lengths, plan.batch_size, args.seed, epoch, args.bucket)
 
-    for step in steps:
-        batch = batches(steps.epoch)[steps.batch]
-        loss = loop.backward(batch, step)
-        steps.state["examples"] += len(batch)
+    places = (divmod(step, plan.steps_per_epoch) for step in range(steps.step, plan.total_steps))
+    numbers = (batches(epoch)[place] for epoch, place in places)
+    made = ahead(lambda batch: (len(batch), loop.pieces(batch)), numbers)
+    for step, (size, pieces) in zip(steps, made, strict=False):
+        loss = backward(run, loop.loss, pieces, step)
+        steps.state["examples"] += size
         steps.learn(loss)
 
         due, best = steps.due(), False
         if due.log:
-            steps.log(f"batch: {steps.batch}, rank_id: 0, loss: {loss:f}", {"loss": loss})
+            steps.log(f"batch: {steps.batch}, rank_id: 0, loss: {steps.loss:f}", {"loss": steps.loss})
         if due.evaluate:
             results, found, score = loop.evaluate()
             best = steps.evaluated(results, score) and run.processes.writes
@@ -134,6 +137,25 @@ def fine_tune(run, title, lengths, loop):
             loop.draw(found)
     steps.state["examples_per_second"] = steps.state["examples"] / max(steps.state["train_seconds"], 1e-9)
     return steps.state
+
+
+def backward(run, loss_of, pieces, step):
+    """Gradients of a step's loss, averaged over all processes. Returns this process's part of the loss."""
+    import paddle
+
+    from training.device import figures
+    from training.order import seed_step
+
+    seed_step(run.args.seed, step, run.processes.rank)
+    total = 0.0
+    with run.precision.training():
+        for arrays, weight in pieces:
+            loss = loss_of(run, {name: paddle.to_tensor(array) for name, array in arrays.items()})
+            loss = loss if weight == 1 else loss * float(weight)
+            run.precision.backward(loss)
+            total = total + figures(loss)
+    run.processes.average_gradients(run.model.parameters())
+    return total
 
 
 def only_evaluated(results, score):

@@ -5,17 +5,20 @@ Loss and evaluation stay in the script's own loop:
     plan = Plan.of(args, examples, args.batch_size, processes)
     steps = Steps(args, plan, warmup_steps, model, …)
     for step in steps:
-        loss = …  # and gradients, averaged over all processes
+        loss = …  # device.figures of this process's part; and gradients, averaged over all processes
         steps.learn(loss)
         due = steps.due()
         if due.log:
-            steps.log(f"loss: {loss:f}", {"loss": loss})
+            steps.log(f"loss: {steps.loss:f}", {"loss": steps.loss})
         if due.evaluate:
             steps.evaluated(…)
         if steps.saves:
             steps.save(write_model)
 
 run_pretrain.py and run_glue.py show all of it.
+
+Steps on a CPU end when they are computed. Other devices work behind the host, which must not wait for them: there the
+loss of a step is read when the next one has been handed over, or when it is logged, and a signal is heard one later.
 """
 
 import functools
@@ -26,6 +29,7 @@ import time
 from typing import NamedTuple
 
 import numpy as np
+import paddle
 
 from files.errors import InputError
 from flags.training import EPOCH
@@ -39,6 +43,7 @@ from training.signals import NAMES, Ended, finished_steps
 from training.trackers import Trackers
 
 EVALUATED_EVERY = 100  # steps, where flags say nothing of evaluating and saving
+HEARD = 4  # numbers that all processes add up in a step: its loss, and see Steps._asked
 SKIPPED_IN_A_ROW = 10  # steps with a loss that is no number, after which a run gives up
 
 
@@ -121,7 +126,8 @@ class Steps:
         self.state["total_steps"] = plan.total_steps
         picture = functools.partial(draw, self.state, output / "curves.png")
         self.step = self.state["step"]
-        self._signal, self._curves = None, Curves()
+        self._signal, self._overdue, self._curves = None, False, Curves()
+        self._loss, self._unread = math.nan, None  # the last step's; (step, tensor of HEARD numbers) on a device
         if processes.writes:
             trackers = Trackers(args, output, self.step, anew=not last)
             if not last:
@@ -179,14 +185,19 @@ class Steps:
     def _patient_no_more(self):
         return self._patience and self.state["evaluations_since_best"] >= self._patience
 
-    def _agree(self):
-        """Finds, the same in all processes, the signal that one of them got; returns whether saving is overdue."""
+    def _asked(self):
+        """What this process wants of all: to end, by which signal; to save, as it is time."""
         noted, minutes = self._noted(), self._args.save_minutes
         overdue = self._processes.writes and 0 < 60 * minutes <= time.monotonic() - self._saved
-        found = np.array([noted == signal.SIGTERM, noted == signal.SIGINT, overdue], np.float32)
-        terminated, interrupted, overdue = self._processes.add(found) > 0
+        return noted == signal.SIGTERM, noted == signal.SIGINT, overdue
+
+    def _hear(self, asked):
+        """What one of them wants, the same in all processes. asked: the sum over them of _asked."""
+        terminated, interrupted, self._overdue = (bool(wish > 0) for wish in asked)
         self._signal = signal.SIGTERM if terminated else signal.SIGINT if interrupted else None
-        return bool(overdue)
+
+    def _agree(self):
+        self._hear(self._processes.add(np.array(self._asked(), np.float32)))
 
     def _end_where_asked(self):
         if self._signal is None:
@@ -205,31 +216,71 @@ class Steps:
         """Speed is counted from here."""
         self._clock, self._marked = time.time(), (self.step, self.state.get("tokens", 0))
 
-    def learn(self, loss):
+    def learn(self, loss, sums=()):
         """The optimizer's step with the gradients that there are, left out where the loss is no number.
 
-        Returns whether it was made. Raises InputError after SKIPPED_IN_A_ROW that were not.
+        Args:
+            loss: of this process's part of the step, device.figures.
+            sums: other figures of it, alike, float64 [N].
+
+        Returns:
+            The figures added up over all processes; zeros where the step was left out.
+
+        Raises:
+            InputError: after SKIPPED_IN_A_ROW that were.
         """
-        made = self._is_number(loss)
-        if made:
-            self._precision.step(self._optimizer)
+        asked = self._asked()
+        if isinstance(loss, paddle.Tensor):
+            kept = self._learn_unread(loss, asked, sums)
+        else:
+            found = self._processes.add(np.array([loss, *asked, *sums], np.float64))
+            kept = np.asarray(found[HEARD:], np.float64)
+            if self._note(self.step, found[:HEARD]):
+                self._precision.step(self._optimizer)
+            else:
+                kept = np.zeros_like(kept)
         self._optimizer.clear_grad()
         self._schedule.step()
-        self._bar.set_postfix(loss=f"{loss:.4f}", lr=f"{self._schedule.get_lr():.2e}", refresh=False)
+        self._bar.set_postfix(loss=f"{self._loss:.4f}", lr=f"{self._schedule.get_lr():.2e}", refresh=False)
         self._bar.update()
-        return made
+        return kept
 
-    def _is_number(self, loss):
+    def _learn_unread(self, loss, asked, sums):
+        own = [loss.reshape([1]), paddle.to_tensor(np.array(asked, np.float64))]
+        found = self._processes.add(paddle.concat([*own, sums] if len(sums) else own))
+        made = paddle.isfinite(found[:1])
+        self._optimizer.made = made
+        self._precision.step(self._optimizer)
+        self._read()
+        self._unread = self.step, found[:HEARD]
+        return paddle.where(made, found[HEARD:], paddle.zeros_like(found[HEARD:])) if len(sums) else ()
+
+    def _read(self):
+        """Waits for the last step whose loss is not known."""
+        if self._unread:
+            (step, found), self._unread = self._unread, None
+            self._note(step, found.numpy())
+
+    @property
+    def loss(self):
+        """Of the last step: the mean over the processes."""
+        self._read()
+        return self._loss
+
+    def _note(self, step, found):
+        """Keeps the loss of a step and what was asked in it, HEARD numbers. Returns whether the loss is one."""
+        self._loss = float(found[0]) / self._processes.count
+        self._hear(found[1:])
         state = self.state
-        if math.isfinite(loss):
+        if math.isfinite(self._loss):
             state["skipped_in_a_row"] = 0
             return True
         state["skipped_steps"] += 1
         state["skipped_in_a_row"] += 1
-        print(f"warning: the loss of step {self.step} is {loss}: step skipped", file=sys.stderr)
+        print(f"warning: the loss of step {step} is {self._loss}: step skipped", file=sys.stderr)
         if state["skipped_in_a_row"] == SKIPPED_IN_A_ROW:
             kept = f"{self._output / 'last'} holds step {state['step']}" if state["step"] else "nothing was saved yet"
-            raise InputError(f"the loss was no number in {SKIPPED_IN_A_ROW} steps, up to step {self.step}; {kept}")
+            raise InputError(f"the loss was no number in {SKIPPED_IN_A_ROW} steps, up to step {step}; {kept}")
         return False
 
     def due(self):
@@ -237,8 +288,7 @@ class Steps:
 
         To be called after every step, by all processes.
         """
-        args, overdue = self._args, self._agree()
-
+        args = self._args
         evaluates = args.eval_steps or args.save_steps or EVALUATED_EVERY
         saves = args.save_steps or (evaluates if args.keep_checkpoints else None)
 
@@ -250,9 +300,10 @@ class Steps:
         due = Due(
             log=comes(args.logging_steps) or (args.logging_first_step and self.step == 1),
             evaluate=comes(evaluates),
-            save=self._at_its_time or overdue or self._signal is not None,
+            save=self._at_its_time or self._overdue or self._signal is not None,
         )
         if any(due):
+            self._read()
             seconds, (step, tokens) = time.time() - self._clock, self._marked
             self.state["train_seconds"] += seconds
             self._speed = (self.step - step) / seconds, (self.state.get("tokens", 0) - tokens) / seconds

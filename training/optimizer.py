@@ -42,13 +42,15 @@ class AdamW(paddle.optimizer.AdamW):
 
     Attributes:
         operands: None, or an operands.Bfloat16 of the weights, which a step keeps as they are.
+        made: None, or whether steps are made, a bool tensor [1] that only the device reads. In a step that is not, the
+            weights stay as they are, and the moments are those of a gradient of zeros. Not for a CPU's one pass.
     """
 
     def __init__(self, *args, lr_ratio=None, bias_correction=True, **kwargs):
         super().__init__(*args, **kwargs)
         self._bias_correction = bias_correction
         self._states = {}  # weight's name → its two moments and two powers of beta
-        self.operands = None
+        self.operands = self.made = None
         if lr_ratio is not None:
             for weight in self._parameter_list:
                 weight.optimize_attr["learning_rate"] = lr_ratio(weight)
@@ -74,6 +76,10 @@ class AdamW(paddle.optimizer.AdamW):
             settings["fill_value"] = 0.0
         return super()._add_accumulator(name, param, **settings)
 
+    def _create_param_lr(self, param_and_grad):
+        rate = super()._create_param_lr(param_and_grad)
+        return rate if self.made is None else rate * self.made.astype(rate.dtype)
+
     def _append_optimize_op(self, block, param_and_grad):
         if isinstance(param_and_grad, dict):
             param_and_grad = self._update_param_group(param_and_grad)
@@ -81,7 +87,10 @@ class AdamW(paddle.optimizer.AdamW):
         factor = getattr(self._grad_clip, "factor", 1.0)
         known = weight.name in self._known or on_fast_path(weight, gradient)
         if self._amsgrad or self._lazy_mode or not known:
-            super()._append_optimize_op(block, (weight, gradient if factor == 1.0 else gradient * factor))
+            gradient = gradient if factor == 1.0 else gradient * factor
+            if self.made is not None:
+                gradient = paddle.where(self.made, gradient, paddle.zeros_like(gradient))
+            super()._append_optimize_op(block, (weight, gradient))
             self._others.append(weight)
             return
         rate = self.get_lr() * weight.optimize_attr["learning_rate"]

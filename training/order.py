@@ -4,6 +4,8 @@ Nothing here keeps hidden state. The order of the data depends on (seed, epoch) 
 (seed, step) alone, so a checkpoint needs no generator state: step, weights and optimizer say everything.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import paddle
 
@@ -56,3 +58,21 @@ def weighted_pieces(batch, piece_size, processes):
     """
     pieces = processes.share(np.split(batch, range(piece_size, len(batch), piece_size)))
     return [(piece, processes.count * len(piece) / len(batch)) for piece in pieces] or [(batch[:1], 0.0)]
+
+
+def ahead(make, keys):
+    """make(key) of each key; where steps are not computed on the CPU, the next one is made in a thread meanwhile.
+
+    (On a CPU the thread would take time from the step.)
+    """
+    if paddle.get_device() == "cpu":
+        yield from map(make, keys)
+        return
+    with ThreadPoolExecutor(1) as thread:
+        made = []
+        for key in keys:
+            made.append(thread.submit(make, key))
+            if len(made) > 1:
+                yield made.pop(0).result()
+        for last in made:
+            yield last.result()

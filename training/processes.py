@@ -78,12 +78,13 @@ class Processes:
             fused_allreduce_gradients(parameters, None)
 
     def add(self, array):
-        """Sum of float32 arrays [...] over the processes: numpy in, numpy out."""
+        """Sum of arrays [...] over the processes, in float32: numpy in, numpy out; of a tensor a tensor, not read."""
         if self.count == 1:
             return array
-        tensor = paddle.to_tensor(np.asarray(array, np.float32))
+        own = isinstance(array, paddle.Tensor)
+        tensor = array.astype("float32") if own else paddle.to_tensor(np.asarray(array, np.float32))
         distributed.all_reduce(tensor)
-        return tensor.numpy()
+        return tensor.astype(array.dtype) if own else tensor.numpy()
 
     def wait(self):
         """Returns when all have come here, however long that takes. Raises InputError where one is gone."""

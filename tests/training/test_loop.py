@@ -21,7 +21,7 @@ import run_pretrain
 from files.json_files import read_json, write_json
 from files.weights import read_weights
 from tasks import confusion
-from training import curves, loop, signals
+from training import curves, fine_tuning, loop, signals
 
 SHORT = dict(max_steps=4, save_steps=2, logging_steps=2, learning_rate=1e-3, max_seq_length=32)
 PRETRAINING = dict(max_steps=4, save_steps=2, max_seq_length=32)
@@ -229,7 +229,7 @@ def test_old_checkpoints_do_not_count_as_a_new_run_s(tiny, stopped, tmp_path, mo
     shutil.copytree(stopped, out)
     shutil.copytree(out / "last", out / "checkpoint-900")
     (out / "notes.txt").touch()
-    monkeypatch.setattr(run_glue, "backward", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(fine_tuning, "backward", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
     assert run_glue.main(command(tiny, out, **SHORT, overwrite=True)) == 130
     assert [path.name for path in out.iterdir()] == ["notes.txt"]  # no model, no results of the old one
     monkeypatch.undo()
@@ -311,23 +311,23 @@ def test_the_evaluation_that_ends_a_run_saves_it(tiny, tmp_path):  # noqa: F811
 def test_a_signal_saves_and_the_run_goes_on_bit_for_bit(
     tiny, pretraining_tiny, tmp_path, monkeypatch, capsys, kind, number, status  # noqa: F811
 ):  # fmt: skip
-    script, make, model = run_glue, command, tiny
+    script, make, model, module = run_glue, command, tiny, fine_tuning
     if kind == "pre-training":
-        script, make, model = run_pretrain, pretraining_command, pretraining_tiny
+        script, make, model, module = run_pretrain, pretraining_command, pretraining_tiny, run_pretrain
     flags = dict(max_steps=8, save_steps=7, logging_steps=3, learning_rate=1e-3, max_seq_length=32)
     assert script.main(make(model, tmp_path / "whole", **flags)) == 0
-    real, handlers = script.backward, [signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)]
+    real, handlers = module.backward, [signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)]
 
     def backward(run, data, *rest):
         if rest[-1] == 5:
             os.kill(os.getpid(), number)
         return real(run, data, *rest)
 
-    monkeypatch.setattr(script, "backward", backward)
+    monkeypatch.setattr(module, "backward", backward)
     capsys.readouterr()
     with pytest.raises(SystemExit) as stop:
         script.main(make(model, tmp_path / "parts", **flags))
-    monkeypatch.setattr(script, "backward", real)
+    monkeypatch.setattr(module, "backward", real)
     assert stop.value.code == status
     assert [signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)] == handlers
     name = "SIGTERM" if number == signal.SIGTERM else "Ctrl-C"

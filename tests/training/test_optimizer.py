@@ -220,3 +220,22 @@ def test_the_length_of_bad_numbers(bad):
     found = clipped([np.array([1.0, bad], "float32"), np.array([1.0], "float32")], 1.0)
     assert not np.isfinite(found[0][1])
     assert np.isnan(found[1][0]) if bad != bad else found[1][0] == 0.0  # as in Paddle: 1 / inf
+
+
+def test_a_step_that_the_device_finds_not_to_be_one_leaves_the_weights(monkeypatch):
+    """Nothing is read to find that out; the step after it is the usual one, of moments that have faded."""
+    monkeypatch.setenv("CONVBERT_KERNELS", "paddle")
+    weight = paddle.create_parameter([3], "float32")
+    before = weight.numpy()
+    optimizer = AdamW(0.1, parameters=[weight], weight_decay=0.5, grad_clip=ClipByGlobalNorm(1.0))
+    for factor in (1.0, np.nan, 1.0):
+        (weight * factor).sum().backward()
+        optimizer.made = paddle.isfinite(paddle.to_tensor([factor]))
+        optimizer.step()
+        optimizer.clear_grad()
+        if np.isnan(factor):
+            np.testing.assert_array_equal(weight.numpy(), before)
+        else:
+            assert np.isfinite(weight.numpy()).all()
+            assert (weight.numpy() < before).all()
+        before = weight.numpy()
