@@ -1,11 +1,12 @@
 # make demo       a small model learns from the built-in samples: about a minute after installation
 # make pretrain-demo   text → vocabulary → pre-training → fine-tune on the samples: a few minutes
 # make test       everything that runs in a few minutes        make test-slow   the rest, an hour
-# make test-wide  every Python, constraints resolved anew: what takes longer, or downloads
+# make test-wide  every Python, Paddle 2.6.2, a device that is no CPU, versions resolved anew: what takes longer, or downloads
 # make lint       ruff                                          make setup       complete .venv without running anything
 # make bench      speed beside Hugging Face and PaddleNLP: about 10 minutes
 # make newest     a second environment, .venv-newest, with the newest transformers and numpy, and TensorFlow
 # make … PADDLE='paddlepaddle-gpu==3.3.1 -i https://…'   another Paddle, as pip is told; .venv keeps it from then on
+# make oldest     a third one, .venv-oldest, with Paddle 2.6.2, which is what PyPI's paddlepaddle-gpu is
 # make clean      removes caches, compiled loops among them, and what the demos left in output/; nothing else there
 # The newest Python that runs and has venv; another: make demo PYTHON=python3.12
 RUNS = -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'
@@ -15,7 +16,7 @@ PIP = -m pip install --quiet --disable-pip-version-check
 CHOSEN = .venv/paddle.txt
 PINS = $$(.venv/bin/python -c 'import sys; v = sys.version_info[1]; print("constraints.txt" if v == 11 else f"constraints-3.{v}.txt")')
 
-.PHONY: demo pretrain-demo setup newest test test-slow test-wide bench lint clean
+.PHONY: demo pretrain-demo setup newest oldest test test-slow test-wide bench lint clean
 
 .venv/core.stamp: requirements-core.txt constraints.txt constraints-3.12.txt constraints-3.13.txt
 	@test -x .venv/bin/python || $(PYTHON) $(RUNS) 2>/dev/null || { echo make: $(NEEDED); exit 2; }
@@ -52,6 +53,14 @@ endif
 	.venv-newest/bin/python $(PIP) --upgrade -r requirements-newest.txt
 	touch $@
 
+# Paddle 2.6.2 is for Pythons up to 3.12.
+.venv-oldest/stamp: requirements-core.txt constraints.txt constraints-3.12.txt
+	test -x .venv-oldest/bin/python || $(firstword $(foreach p,python3.11 python3.12,$(shell $(p) $(RUNS) 2>/dev/null && echo $(p)))) -m venv .venv-oldest
+	grep -v ^paddlepaddle requirements-core.txt > .venv-oldest/requirements.txt
+	grep -v ^paddlepaddle $(subst .venv/,.venv-oldest/,$(PINS)) > .venv-oldest/constraints.txt
+	.venv-oldest/bin/python $(PIP) -c .venv-oldest/constraints.txt paddlepaddle==2.6.2 pytest -r .venv-oldest/requirements.txt
+	touch $@
+
 demo: .venv/core.stamp
 	@echo "A small ConvBERT that has read Wikipedia learns from 1,000 made-up reviews which ones are positive: about a minute,"
 	@echo "on first use half a minute more, in which loops for this processor are compiled."
@@ -81,6 +90,8 @@ setup: .venv/full.stamp
 
 newest: .venv-newest/stamp
 
+oldest: .venv-oldest/stamp
+
 test: setup
 	.venv/bin/python -m pytest
 
@@ -94,7 +105,9 @@ test-slow: setup newest
 	.venv-newest/bin/python -m pytest -m "slow or not slow" tests/test_compare.py tests/test_compare_family.py tests/comparison
 	.venv/bin/python -m pytest -m slow
 
-test-wide: setup
+test-wide: setup oldest
+	.venv-oldest/bin/python -m pytest tests/test_modeling.py tests/layers tests/cpu tests/pretraining tests/training \
+	    tests/test_run_glue.py tests/test_run_pretrain.py
 	.venv/bin/python -m pytest -m wide
 
 bench: setup

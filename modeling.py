@@ -31,7 +31,7 @@ from files.errors import InputError
 from files.json_files import read_json_object
 from layers import functions, inference
 from layers.configuration import ConvBertConfig
-from layers.dense import GroupedLinear, Linear, side_by_side, truncated_normal, untouched
+from layers.dense import GroupedLinear, Linear, side_by_side, untouched
 from layers.fast_path import compiled, on_fast_path
 from layers.functions import (
     ACTIVATIONS,
@@ -42,6 +42,7 @@ from layers.functions import (
     multi_label_cross_entropy,
     squared_error,
 )
+from layers.paddle_versions import PADDLE_2, can_recompute, truncated_normal
 from layers.pretrained import PretrainedModel, keep_rows
 
 # ----------------------------------------------------------------------------------------------------------- embeddings
@@ -151,7 +152,7 @@ def attention(query, key, value, mask, dropout, training, with_probabilities=Fal
     Returns:
         context [B, L, H, D] and, with `with_probabilities`, the probabilities before dropout [B, H, L, L], else None.
     """
-    if paddle.in_dynamic_mode() and mask.stop_gradient and not with_probabilities:
+    if paddle.in_dynamic_mode() and mask.stop_gradient and not with_probabilities and not PADDLE_2:
         batch, length = query.shape[:2]  # Paddle's kernels for GPUs and XPUs want the mask so:
         mask = mask.astype(query.dtype).expand([batch, -1, length, length])  # [B, 1 or H, L, L]
         return F.scaled_dot_product_attention(query, key, value, mask, dropout, training=training), None
@@ -398,7 +399,7 @@ class ConvBertModel(ConvBertPretrainedModel):
             if output_attentions:
                 x, probabilities = layer(x, mask, real, output_attentions=True)
                 attentions.append(probabilities)
-            elif self.recompute and self.training:
+            elif self.recompute and self.training and can_recompute():
                 x = recompute(layer, x, mask, real, use_reentrant=False)  # True is wrong under DataParallel
             else:
                 x = layer(x, mask, real)

@@ -9,16 +9,11 @@ import logging
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
-from paddle.nn.initializer import TruncatedNormal
 
 from layers.functions import linear
+from layers.paddle_versions import truncated_normal
 
 logger = logging.getLogger("convbert")
-
-
-def truncated_normal(deviation):
-    """TensorFlow's truncated normal, cut at two deviations. (Paddle's bounds are absolute.)"""
-    return TruncatedNormal(0.0, deviation, -2 * deviation, 2 * deviation)
 
 
 class Linear(nn.Linear):

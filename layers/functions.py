@@ -12,6 +12,7 @@ import paddle
 import paddle.nn.functional as F
 
 from layers.fast_path import compiled, on_fast_path
+from layers.paddle_versions import PADDLE_2
 
 ACTIVATIONS = {
     "gelu": F.gelu,  # the exact one, with erf
@@ -53,6 +54,8 @@ def linear(x, weight, bias):
     """
     if on_fast_path(x, weight, bias):
         return compiled().functions.FusedLinear.apply(x, weight, bias)
+    if weight.ndim == 2 and PADDLE_2 and 0 in x.shape:  # its products need rows
+        return paddle.zeros([*x.shape[:-1], weight.shape[1]], x.dtype)
     if weight.ndim == 2:
         return F.linear(x, weight, bias)
     groups, width, _ = weight.shape
@@ -128,6 +131,9 @@ def language_model(hidden, words, bias, labels, draws):
     """
     if on_fast_path(hidden, words, bias):
         return compiled().language_model.language_model(hidden, words, bias, labels, draws)
+    if PADDLE_2 and not hidden.shape[0]:
+        none = paddle.zeros([0], "int64")
+        return bias.sum() * 0.0, none, none
     logits = paddle.matmul(hidden, words, transpose_y=True) + bias
     loss = _mean_word_loss(logits, labels)
     with paddle.no_grad():

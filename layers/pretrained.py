@@ -15,7 +15,7 @@ from files.errors import InputError
 from files.json_files import read_json_object, write_json
 from files.weights import in_full, is_hugging_face, read_weights, release_memory, write_safetensors
 from layers.configuration import ConvBertConfig, EncoderConfig
-from layers.dense import truncated_normal
+from layers.paddle_versions import truncated_normal
 
 logger = logging.getLogger("convbert")
 

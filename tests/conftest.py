@@ -37,6 +37,12 @@ def needs_onednn():
     return pytest.mark.skipif(missing, reason="this Paddle brings no oneDNN")
 
 
+def forget_gradients(model):
+    """Leaves none, not even of zeros. (Paddle 2's Layer.clear_gradients can't.)"""
+    for weight in model.parameters():
+        weight.clear_gradient(set_to_zero=False)
+
+
 def documents(path):
     """A text file's documents, lists of paragraphs."""
     found = [[]]

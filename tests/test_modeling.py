@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import paddle
 import pytest
-from conftest import ROOT
+from conftest import ROOT, forget_gradients
 from tiny_inputs import differ, same, tokens
 
 from files.errors import InputError
@@ -310,7 +310,7 @@ def sentence(model, ids, row):
     taste = paddle.to_tensor(np.random.default_rng(3).normal(size=hidden.shape).astype(hidden.numpy().dtype))
     (hidden * taste).sum().backward()
     gradients = {name: weight.grad.numpy() for name, weight in model.named_parameters()}
-    model.clear_gradients(set_to_zero=False)
+    forget_gradients(model)
     return hidden.numpy(), gradients
 
 

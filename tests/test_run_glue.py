@@ -284,6 +284,7 @@ def test_a_run_stops_when_it_gets_no_better(tiny, tmp_path, capsys):
     assert read_json(tmp_path / "out/results.json")["evaluations"] == results["evaluations"]
 
 
+@needs("visualdl")
 def test_what_a_run_leaves(tiny, tmp_path):
     flags = dict(task_name="MNLI", max_steps=8, keep_checkpoints=2, do_predict=True, visualdl_dir=tmp_path / "vdl")
     assert run_glue.main(command(tiny, tmp_path / "out", **flags)) == 0

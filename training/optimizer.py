@@ -86,7 +86,7 @@ class AdamW(paddle.optimizer.AdamW):
         weight, gradient = param_and_grad
         factor = getattr(self._grad_clip, "factor", 1.0)
         known = weight.name in self._known or on_fast_path(weight, gradient)
-        if self._amsgrad or self._lazy_mode or not known:
+        if getattr(self, "_amsgrad", False) or self._lazy_mode or not known:
             gradient = gradient if factor == 1.0 else gradient * factor
             if self.made is not None:
                 gradient = paddle.where(self.made, gradient, paddle.zeros_like(gradient))

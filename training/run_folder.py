@@ -136,5 +136,7 @@ def load_state(folder, model, optimizer):
             masters[names[name]].name = f"{names[name]}_fp32_master_0"
         else:
             values[f"{names[name]}_{kind}"] = paddle.to_tensor(array)
-    optimizer.set_state_dict(values | ({"master_weights": masters} if masters else {}))
+    values |= {"master_weights": masters} if masters else {}
+    values |= {name: now for name, now in optimizer.state_dict().items() if name == "LR_Scheduler"}  # Paddle 2 wants it
+    optimizer.set_state_dict(values)
     return state

@@ -7,6 +7,7 @@ import contextlib
 import numpy as np
 import paddle
 import pytest
+from conftest import forget_gradients
 from paddle.base import core
 
 from files.errors import InputError
@@ -40,7 +41,7 @@ def run(model, context, recompute=False):
         out = model(ids, labels=labels)
         out.loss.backward()
     gradient = np.concatenate([weight.grad.numpy().ravel() for weight in model.parameters()])
-    model.clear_gradients(set_to_zero=False)
+    forget_gradients(model)
     return out.logits.numpy(), gradient
 
 

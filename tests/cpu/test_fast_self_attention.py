@@ -7,6 +7,7 @@ import numpy as np
 import paddle
 import pytest
 from both_paths import check, random
+from conftest import forget_gradients
 from given_weights import self_attention, self_weight_shapes
 
 from family.bert import BertForSequenceClassification
@@ -96,7 +97,7 @@ def step(model, context=None):
         loss = model(paddle.to_tensor(ids), labels=paddle.to_tensor(random.integers(0, 2, 4))).loss
         loss.backward()
     found = [loss.numpy(), *(weight.grad.numpy() for weight in model.parameters())]
-    model.clear_gradients(set_to_zero=False)
+    forget_gradients(model)
     return found
 
 

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import paddle
 import pytest
-from conftest import ROOT
+from conftest import ROOT, forget_gradients
 
 from cpu import onednn, products
 from cpu.machine import has_bfloat16
@@ -114,7 +114,7 @@ def test_a_model_computes_the_same_through_both_libraries(monkeypatch, groups):
         out = model(ids, labels=paddle.arange(4).astype("float32"))
         out.loss.backward()
         results.append([out.logits.numpy(), *(weight.grad.numpy() for weight in model.parameters())])
-        model.clear_gradients(set_to_zero=False)
+        forget_gradients(model)
     for ours, theirs in zip(*results, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * max(1.0, np.abs(theirs).max()))
 

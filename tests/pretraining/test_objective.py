@@ -3,7 +3,7 @@
 import numpy as np
 import paddle
 import pytest
-from conftest import ROOT, needs
+from conftest import ROOT, forget_gradients, needs
 
 from family.architectures import config_class, model_class
 from layers.configuration import ConvBertConfig
@@ -82,7 +82,7 @@ def small(**changes):
 
 
 def gradients_of(model, losses):
-    model.clear_gradients(set_to_zero=False)
+    forget_gradients(model)
     for loss in losses:
         loss.backward()
     return {name: weight.grad.numpy().copy() for name, weight in model.named_parameters()}
