@@ -86,10 +86,16 @@ class ConvBertEmbeddings(nn.Layer):
 
 
 def depthwise_conv(x, weight):
-    """Every channel of x [B, L, E] convolved along L with its own K taps, weight [E, 1, K], zeros beyond the ends."""
+    """Every channel of x [B, L, E] convolved along L with its own K taps, weight [E, 1, K], zeros beyond the ends.
+
+    In float32, whatever x and --amp are of: not every device has its gradient in 16 bits.
+    """
     settings = dict(padding=weight.shape[-1] // 2, groups=weight.shape[0])
     if paddle.in_dynamic_mode():
-        return F.conv1d(x, weight, **settings, data_format="NLC")
+        wide = x.dtype if x.dtype == paddle.float64 else "float32"
+        with paddle.amp.auto_cast(enable=False):
+            out = F.conv1d(x.astype(wide), weight.astype(wide), **settings, data_format="NLC")
+        return out.astype(x.dtype)
     return F.conv1d(x.transpose([0, 2, 1]), weight, **settings).transpose([0, 2, 1])  # for paddle2onnx, which lacks NLC
 
 

@@ -33,6 +33,24 @@ def test_depthwise_conv(length, taps):
     close(depthwise_conv(paddle.to_tensor(x), paddle.to_tensor(weight)), convolved(x, weight))
 
 
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_depthwise_conv_in_16_bits_has_gradients(kind):
+    """Of which a CPU has no kernel, as other devices may not: float32's, rounded."""
+    random = np.random.default_rng(0)
+    x, weight = random.normal(size=(2, 9, 8)).astype("f"), random.normal(size=(8, 1, 3)).astype("f")
+    found = []
+    for dtype in (kind, "float32"):
+        inputs = [paddle.to_tensor(array).astype(kind).astype(dtype).detach() for array in (x, weight)]
+        for tensor in inputs:
+            tensor.stop_gradient = False
+        out = depthwise_conv(*inputs)
+        assert out.dtype == inputs[0].dtype
+        out.astype("float32").sum().backward()
+        found.append([out, *(tensor.grad for tensor in inputs)])
+    for short, whole in zip(*found, strict=True):
+        np.testing.assert_allclose(short.astype("float32").numpy(), whole.numpy(), rtol=1e-2, atol=1e-2)
+
+
 @pytest.mark.parametrize("length", [1, 3, 10])
 @pytest.mark.parametrize("taps", [1, 5, 9])
 @pytest.mark.parametrize("form", [dynamic_conv, dynamic_conv_by_taps])

@@ -170,6 +170,7 @@ def test_classification(device, tmp_path, model_type):
     run("run_glue.py", test_run_glue.command(small, tmp_path / "cpu", **flags), PLAIN)
     run("run_glue.py", test_run_glue.command(small, tmp_path / "device", **flags, device="stand_in"), device)
     same_run(tmp_path / "cpu", tmp_path / "device")
+    assert read_json(tmp_path / "device/results.json")["device_peak_memory_mb"] > 0
     first, second = (sorted((tmp_path / name).glob("*.tsv")) for name in ("cpu", "device"))
     assert [path.read_text() for path in first] == [path.read_text() for path in second] != []
 

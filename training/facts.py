@@ -32,5 +32,16 @@ def run_facts():
             "compiled_loops": fast_path.loaded(),
             "products": fast_path.product_library(),
         },
+        **_device_peak(),
         "peak_memory_mb": round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1),
     }
+
+
+def _device_peak():
+    """Most memory that was allocated on a device that is no CPU, where Paddle counts it."""
+    if paddle.get_device() == "cpu":
+        return {}
+    counted = getattr(paddle.device, "max_memory_allocated", None)  # Paddle 3's, for every kind
+    if counted is None and paddle.get_device().startswith("gpu"):
+        counted = paddle.device.cuda.max_memory_allocated
+    return {"device_peak_memory_mb": round(counted() / 2**20, 1)} if counted else {}
