@@ -122,6 +122,7 @@ class Steps:
             precision.restore(self.state["precision"])
             self._schedule.step(self.state["step"])
             self._go_on(last)
+        self.state["processes"] = processes.count
         self.state["products"] = settle_products(self.state.get("products"), processes)
         self.state["total_steps"] = plan.total_steps
         picture = functools.partial(draw, self.state, output / "curves.png")
@@ -136,6 +137,13 @@ class Steps:
 
     def _go_on(self, last):
         """More steps than the run had are the schedule of the longer run from here on; fewer are refused."""
+        count = self.state.get("processes", self._processes.count)
+        if count != self._processes.count and self._processes.writes:
+            print(
+                f"goes on in {self._processes.count} processes instead of {count}: a step has the same examples, but "
+                "each process draws its dropout, so that figures differ from those of a run that was not stopped",
+                file=sys.stderr,
+            )
         before, now = self.state.get("total_steps"), self._plan.total_steps
         if self.state["step"] > max(now, before or 0):
             raise InputError(f"{last}: holds step {self.state['step']} of a run of {now} steps")

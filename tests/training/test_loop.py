@@ -126,6 +126,17 @@ def test_a_longer_run_goes_on_with_its_own_schedule(tiny, stopped, tmp_path, cap
     assert run_glue.main(command(tiny, tmp_path / "out", **SHORT, resume=True)) == 2  # it is one of 8 steps now
 
 
+def test_another_number_of_processes_is_said(tiny, stopped, tmp_path, capsys):  # noqa: F811
+    """Examples of a step, which are compared, are those of all processes together."""
+    out = tmp_path / "out"
+    shutil.copytree(stopped, out)
+    state = read_json(out / "last/training_state.json")
+    assert state["processes"] == 1
+    write_json(out / "last/training_state.json", state | {"processes": 2})
+    assert run_glue.main(command(tiny, out, **SHORT, resume=True)) == 0
+    assert "goes on in 1 processes instead of 2: a step has the same examples" in capsys.readouterr().err
+
+
 def test_a_last_checkpoint_without_flags_goes_on_with_a_line(tiny, stopped, tmp_path, capsys):  # noqa: F811
     shutil.copytree(stopped, tmp_path / "out")
     path = tmp_path / "out/last/training_state.json"

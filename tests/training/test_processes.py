@@ -328,3 +328,30 @@ def test_processes_that_do_not_see_the_same_folder_end_with_its_name(tiny, tmp_p
     assert f"run_two.py: {line}" in second
     assert "Traceback" not in first + second
     assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".seen")]
+
+
+@pytest.mark.wide
+def test_two_machines_are_as_two_processes_of_one(tmp_path):
+    """Two launchers that only know each other's address, here the loopback's."""
+    model = configured(tmp_path / "model", **NO_DROPOUT)
+    flags = dict(task_name="RTE", max_steps=6, logging_steps=1, save_steps=6, learning_rate=1e-3, batch_size=16)
+    done = launched(command(model, tmp_path / "one", **flags), tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    address, begun = f"127.0.0.1:{free_port()}", []
+    for rank in range(2):
+        launch = [sys.executable, "-m", "paddle.distributed.launch", "--nnodes", "2", "--master", address]
+        launch += ["--rank", str(rank), "--nproc_per_node", "1", "--log_dir", str(tmp_path / f"log{rank}")]
+        arguments = [*launch, str(ROOT / "run_glue.py"), *command(model, tmp_path / "two", **flags)]
+        begun.append(subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
+    try:
+        said = [process.communicate(timeout=200)[0].decode() for process in begun]
+    finally:
+        for process in begun:
+            process.kill()
+    assert [process.returncode for process in begun] == [0, 0], said
+    one, two = (read_json(tmp_path / name / "results.json") for name in ("one", "two"))
+    for kind in ("log", "evaluations"):
+        assert one[kind] == two[kind]
+    first, second = (read_weights(tmp_path / name / "last") for name in ("one", "two"))
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, second[name], err_msg=name)
