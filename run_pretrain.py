@@ -13,6 +13,7 @@ Paddle and what needs it are imported inside functions: `--help` and a wrong fla
 import runtime  # noqa: F401  (before Paddle)
 
 import argparse
+import re
 import sys
 import time
 from pathlib import Path
@@ -26,7 +27,7 @@ from files.errors import InputError
 from flags.command_line import FLAG, ArgumentParser, at_least, from_zero, script, within
 from flags.computing import add_length
 from flags.training import add_model, add_output, add_training
-from text.corpus import DOCUMENTS, find_files
+from text.corpus import DOCUMENTS
 
 LONGEST_WARMUP = 10_000  # steps, when --warmup_steps is left out
 SETTINGS = {  # of a size: learning rate, examples of a step
@@ -37,6 +38,14 @@ BERT_SETTINGS = 1e-4, 256  # and so of all others
 WORDS_ALONE = ("bert", "ernie")  # have no discriminator
 EVALUATED = 2048  # held-out examples that an evaluation looks at, at most
 AT_A_TIME = 32  # of them; the same in every run, for their masks depend on it
+
+
+def part_of_many(text):
+    """A flag's type: a part, from 1, and how many there are."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise argparse.ArgumentTypeError(f"must be a part and how many there are, such as 1/3, not {text}")
+    return text
 
 
 def make_parser():
@@ -58,7 +67,8 @@ def make_parser():
     data = parser.add_argument_group("data")
     data.add_argument(
         "--input_dir", "--input", nargs="+", metavar="PATH",
-        help="text: files, folders or patterns; .txt, JSON lines or WikiExtractor's folders, also .gz or .bz2",
+        help="text: files, folders or patterns; .txt, JSON lines or WikiExtractor's folders, also .gz or .bz2; or the "
+        "stores of all parts of a text, in order, see --shard",
     )  # fmt: skip
     data.add_argument(
         "--documents", choices=DOCUMENTS, default="auto",
@@ -70,6 +80,10 @@ def make_parser():
         "--validation_share", type=within("(0, 0.5]"), default=0.005, help="documents that are held out"
     )  # fmt: skip
     data.add_argument("--prepare_only", action=FLAG, default=False, help="make the store of tokens and stop")
+    data.add_argument(
+        "--shard", type=part_of_many, metavar="I/N",
+        help="with --prepare_only: of the I-th of N parts of the files; of all parts one store is made by --input_dir",
+    )  # fmt: skip
 
     task = parser.add_argument_group("objective")
     task.add_argument("--mask_prob", type=within("(0, 0.9]"), default=0.15, help="share of the tokens that are masked")
@@ -101,6 +115,8 @@ def parse_args(argv):
         parser.error("--input_dir: give text files, or folders of them")
     if args.model_type in WORDS_ALONE and not args.mlm_only:
         parser.error(f"--model_type {args.model_type} has no discriminator; add --mlm_only")
+    if args.shard and not args.prepare_only:
+        parser.error("--shard is for --prepare_only; a run takes all parts: --input_dir PART1 PART2 …")
     if args.word_boundaries and not args.whole_word_masking:
         parser.error("--word_boundaries is for --whole_word_masking")
     if args.mask_conv_padding is not None and args.model_type != "convbert":
@@ -278,7 +294,8 @@ def read_segments(args, tokenizer, store, makes, beside=()):
 
     if makes:
         own = Path(args.output_dir).resolve() in store.resolve().parents
-        tokens = prepare(args.input_dir, tokenizer, store, args.documents, beside, own or args.overwrite)
+        shard = args.shard and tuple(map(int, args.shard.split("/")))
+        tokens = prepare(args.input_dir, tokenizer, store, args.documents, beside, own or args.overwrite, shard)
     else:
         tokens = TokenStore.open(store)
     return [
@@ -307,7 +324,7 @@ def run_all(args, processes):
 
     from conversion.sources import fetched, resolve
     from pretraining.objective import Objective
-    from pretraining.token_store import clear_killed, facts_of
+    from pretraining.token_store import clear_killed, facts_of, sources
     from pretraining.word_boundaries import facts, segmenter
     from tasks.classifiers import require_type
     from training.precision import choose_precision
@@ -326,7 +343,8 @@ def run_all(args, processes):
     if processes.writes:
         clear_killed(store)
     beside = [Path(args.output_dir), store, *filter(None, [args.vocab_file])]
-    files = find_files(args.input_dir, beside)
+    files, parts = sources(args.input_dir, beside)
+    files = files or [part / "tokens.bin" for part in parts]
     output, last = open_output(args, processes, besides=store, inputs=files)
     tokenizer = choose_tokenizer(args, str(last or source))
     text = files_fact(files)

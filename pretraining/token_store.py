@@ -29,6 +29,12 @@ LONGEST_SENTENCE = 128  # tokens after which one is cut
 BATCH_CHARACTERS = 2**20  # of text that are tokenised at a time
 LONG_DOCUMENT = 10**6  # tokens; one of more is seldom meant
 SHOWN = 10  # files that are named one by one
+PLACES_AT_ONCE = 2**20  # of sentences or documents that are copied at a time
+# Of what a store was made of, what all of its parts must have alike, and what one is of that has not.
+KINDS = {
+    "format": "another version", "vocabulary": "another vocabulary", "dtype": "another vocabulary",
+    "switches": "other lower case, accents or Chinese characters", "documents": "another --documents than the first",
+}  # fmt: skip
 FORMAT = 2  # of the store; a change makes old ones stale
 PARTS = "store.json", "tokens.bin", "sentences.bin", "documents.bin"
 
@@ -59,25 +65,50 @@ class TokenStore(NamedTuple):
         return cls(folder, *parts)
 
 
-def prepare(inputs, tokenizer, folder, documents="auto", without=(), replaces=True):
+def sources(inputs, without=()):
+    """What --input_dir names: the text files, as of corpus.find_files, and the folders of stores, one of both empty."""
+    stores = [Path(given) for given in inputs if (Path(given) / "store.json").is_file()]
+    if not stores:
+        return find_files(inputs, without), []
+    if len(stores) < len(inputs):
+        other = next(given for given in inputs if Path(given) not in stores)
+        raise InputError(f"{other}: no store of tokens as {stores[0]} is; --input_dir takes texts, or stores")
+    return [], stores
+
+
+def part_of(files, number, count):
+    """Part `number`, from 1, of `count` parts of some files, whole ones one after the other, about equal in size."""
+    sizes = np.array([path.stat().st_size for path in files], float)
+    middles = sizes.cumsum() - sizes / 2
+    parts = np.minimum(count * middles // max(1.0, sizes.sum()), count - 1) + 1
+    chosen = [path for path, part in zip(files, parts, strict=True) if part == number]
+    if not chosen:
+        raise InputError(f"--shard {number}/{count}: no file is left for it; there are {len(files)}, by whole ones")
+    return chosen
+
+
+def prepare(inputs, tokenizer, folder, documents="auto", without=(), replaces=True, shard=None):
     """The TokenStore of some files: the one in `folder` if it was made of the same, else a new one in its place.
 
     What was read, and how, is printed when it is made, and what differs if it is made anew. If another process is just
     making it, this waits.
 
     Args:
-        inputs: as for find_files.
+        inputs: as for `sources`; stores, of parts of a text, become one, as if it had been made at once.
         tokenizer: ConvBertTokenizer.
         documents: one of corpus.DOCUMENTS: what a document is in plain text.
         without: paths in folders of texts that hold none.
         replaces: whether a store that was made of something else is replaced; one of an older version always is.
+        shard: (number, count): of the files this part alone, see part_of.
 
     Raises:
         InputError: a file can't be read, there is no text, or `folder` holds something else than a store, or one that
             is not to be replaced.
     """
     folder, without = Path(folder), [*without, folder]
-    files = find_files(inputs, without)
+    files, stores = sources(inputs, without)
+    if shard:
+        files = part_of(files, *shard)
     made_of = dict(
         format=FORMAT,
         files=[[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in files],
@@ -86,6 +117,8 @@ def prepare(inputs, tokenizer, folder, documents="auto", without=(), replaces=Tr
         dtype="uint16" if len(tokenizer) <= 2**16 else "int32",
         documents=documents,
     )
+    if stores:
+        made_of |= _of_parts(stores, made_of)
     place = folder.resolve()  # of a link, where it leads
     if _made_of(place) == made_of:
         clear_killed(folder)
@@ -97,12 +130,54 @@ def prepare(inputs, tokenizer, folder, documents="auto", without=(), replaces=Tr
                 _compare(folder, old, made_of, replaces)
             readings = [reading_of(path, documents) for path in files]
             with atomic_folder(place) as new:
-                kinds = [reading.kind for reading in readings]
-                counts, found = _write_store(new, files, kinds, tokenizer, made_of["dtype"])
-                facts = dict(**counts, read_as=[*zip(kinds, found, strict=True)])  # of each file
+                if stores:
+                    facts = _join(new, stores)
+                else:
+                    kinds = [reading.kind for reading in readings]
+                    counts, found = _write_store(new, files, kinds, tokenizer, made_of["dtype"])
+                    facts = dict(**counts, read_as=[*zip(kinds, found, strict=True)])  # of each file
                 write_json(new / "store.json", dict(made_of=made_of, dtype=made_of["dtype"], **facts))
-            _say(TokenStore.open(folder), files, readings, found, left_out(inputs, files, without))
+            if stores:
+                _say_size(TokenStore.open(folder))
+            else:
+                _say(TokenStore.open(folder), files, readings, found, left_out(inputs, files, without))
     return TokenStore.open(folder)
+
+
+def _of_parts(stores, wanted):
+    """What several stores were made of together. Raises InputError: a part is damaged, or not of the same kind."""
+    parts = [_made_of(store) for store in stores]
+    for store, part in zip(stores, parts, strict=True):
+        if part is None:
+            raise InputError(f"{store / 'store.json'}: damaged; make this part anew")
+        for name, what in KINDS.items():
+            if part.get(name) != (parts[0] if name == "documents" else wanted).get(name):
+                raise InputError(f"{store}: a store of {what}; make this part anew")
+    return dict(files=[file for part in parts for file in part["files"]], documents=parts[0]["documents"])
+
+
+def _join(folder, stores):
+    """Writes the store of all parts. Returns the facts of its store.json."""
+    opened, read_as = [TokenStore.open(store) for store in stores], []
+    with (
+        open(folder / "tokens.bin", "wb") as tokens,
+        open(folder / "sentences.bin", "wb") as sentences,
+        open(folder / "documents.bin", "wb") as documents,
+    ):
+        counts = dict(tokens=0, sentences=0, documents=0)
+        for part in opened:
+            part.tokens.tofile(tokens)
+            for file, places, before in (
+                (sentences, part.sentences, counts["tokens"]), (documents, part.documents, counts["sentences"])
+            ):  # fmt: skip
+                for start in range(0, len(places) - 1, PLACES_AT_ONCE):
+                    (places[start : min(start + PLACES_AT_ONCE, len(places) - 1)] + before).tofile(file)
+            for name, found in zip(counts, (part.tokens, part.sentences[1:], part.documents[1:]), strict=True):
+                counts[name] += len(found)
+            read_as += read_json(part.folder / "store.json")["read_as"]
+        np.array([counts["tokens"]], np.int64).tofile(sentences)
+        np.array([counts["sentences"]], np.int64).tofile(documents)
+    return dict(**counts, read_as=read_as)
 
 
 def clear_killed(folder):
@@ -186,8 +261,7 @@ def _say(store, files, readings, found, others):
             say(f"{len(which):,} files ({names}), {many:,} documents: {whole}")
     if others:
         say(f"not read, by their names: {len(others):,} other files in these folders ({several(others)})")
-    documents, sentences = (len(part) - 1 for part in (store.documents, store.sentences))
-    say(f"{documents:,} documents, {sentences:,} sentences, {len(store.tokens):,} tokens")
+    documents = _say_size(store)
     unsure = [path for path, reading in zip(files, readings, strict=True) if reading.unsure]
     if unsure:
         say(
@@ -206,6 +280,13 @@ def _say(store, files, readings, found, others):
             f"warning: {long:,} documents of over {LONG_DOCUMENT:,} tokens, the longest, of {longest:,}, in {path}; "
             "if its lines are documents, give --documents line"
         )
+
+
+def _say_size(store):
+    documents, sentences = (len(part) - 1 for part in (store.documents, store.sentences))
+    words = f"{documents:,} documents, {sentences:,} sentences, {len(store.tokens):,} tokens"
+    print(f"{store.folder}: {words}", file=sys.stderr)
+    return documents
 
 
 def _write_store(folder, files, kinds, tokenizer, dtype):

@@ -82,6 +82,37 @@ def test_a_store_in_the_output_folder_by_any_name(sizes, here, store):
     assert run(sizes, f"{flags} {SHORT} --prepare_only") == 0  # not "not empty"
 
 
+def test_a_run_learns_from_parts_that_were_made_apart(sizes, here):
+    texts = here / "texts"
+    texts.mkdir()
+    for number in range(3):
+        shutil.copy(ROOT / "samples/corpus.txt", texts / f"{number}.txt")
+    for number in (1, 2):
+        flags = f"--input_dir texts --output_dir part{number} {SHORT} --prepare_only --shard {number}/2"
+        assert run(sizes, flags) == 0
+    assert run(sizes, f"--input_dir texts --output_dir whole {SHORT}") == 0
+    assert run(sizes, f"--input_dir part1/data part2/data --output_dir joined {SHORT}") == 0
+    first, second = (read_json(f"{name}/results.json") for name in ("whole", "joined"))
+    assert first["log"] == second["log"]
+    assert first["text"] == second["text"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--shard 1/2", "--shard is for --prepare_only; a run takes all parts"),
+        ("--prepare_only --shard 3/2", "--shard must be a part and how many there are, such as 1/3, not 3/2"),
+        ("--prepare_only --shard 0/2", "not 0/2"),
+        ("--prepare_only --shard 2", "not 2"),
+    ],
+)
+def test_what_is_no_part(sizes, here, capsys, flags, message):
+    with pytest.raises(SystemExit) as end:
+        run(sizes, f"--output_dir out {flags} {SHORT}")
+    assert end.value.code == 2
+    assert message in capsys.readouterr().err
+
+
 def test_a_store_is_no_output_folder(sizes, here, one_line):
     one_line(run(sizes, f"--output_dir out --data_store {here}/out/ {SHORT}"), "--data_store .*: is --output_dir, too")
     assert not (here / "out").exists()

@@ -21,7 +21,7 @@ MAY_CHANGE = frozenset((
     "amp", "amp_dtype",  # → precision
     "task_name", "data_dir", "train_file", "validation_file", "text_column", "text_pair_column", "label_column",
     "regression", "multi_label", "skip_bad_rows", "test_file", "do_predict", "do_train",  # → task, examples
-    "input_dir", "data_store", "prepare_only", "word_boundaries",  # → text, word boundaries
+    "input_dir", "data_store", "prepare_only", "shard", "word_boundaries",  # → text, word boundaries
     "model_name_or_path", "init_from", "from_scratch", "init_from_ckpt",  # → model
     "vocab_file", "do_lower_case", "strip_accents", "tokenize_chinese_chars",  # → vocabulary
 ))  # fmt: skip

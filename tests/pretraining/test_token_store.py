@@ -86,6 +86,67 @@ def test_a_store_is_used_again_until_something_changes(tokenizer, tmp_path, caps
     assert len(store.documents) == 4
 
 
+@pytest.fixture
+def texts(tmp_path):
+    """Files of several sizes, one of them without a word."""
+    lines = (ROOT / "samples/corpus.txt").read_text("utf-8").splitlines(keepends=True)
+    (tmp_path / "texts").mkdir()
+    for number, some in enumerate((lines[:50], lines[50:300], ["\n"], lines[300:310], lines[310:400], lines[400:600])):
+        (tmp_path / f"texts/{number}.txt").write_text("".join(some), "utf-8")
+    return tmp_path / "texts"
+
+
+def test_parts_that_were_made_apart_are_the_store_that_is_made_at_once(tokenizer, texts, tmp_path, monkeypatch, capsys):
+    """One of them twice; and the segments of both are the same."""
+    monkeypatch.setattr(token_store, "PLACES_AT_ONCE", 7)
+    whole = prepare([texts], tokenizer, tmp_path / "whole")
+    for number in (2, 1, 3, 2):
+        prepare([texts], tokenizer, tmp_path / f"part{number}", shard=(number, 3))
+    parts = [tmp_path / f"part{number}" for number in (1, 2, 3)]
+    assert all(len(TokenStore.open(part).tokens) < len(whole.tokens) for part in parts)
+    joined = prepare(parts, tokenizer, tmp_path / "joined")
+    for name in ("tokens.bin", "sentences.bin", "documents.bin"):
+        assert (joined.folder / name).read_bytes() == (whole.folder / name).read_bytes()
+    first, second = (json.loads((store.folder / "store.json").read_text()) for store in (whole, joined))
+    assert first == second
+    examples = [Segments(store, tokenizer, 64, 0.1, False) for store in (whole, joined)]
+    assert len(examples[0]) == len(examples[1])
+    for one, other in zip(*(found.inputs(np.arange(len(found))) for found in examples), strict=True):
+        np.testing.assert_array_equal(one, other)
+    capsys.readouterr()
+    prepare([texts], tokenizer, tmp_path / "joined")  # which it is made of
+    prepare(parts, tokenizer, tmp_path / "joined")
+    assert not capsys.readouterr().err
+
+
+def test_every_file_is_in_one_part(texts):
+    files = token_store.find_files([texts])
+    for count in (1, 2, 3):
+        parts = [token_store.part_of(files, number, count) for number in range(1, count + 1)]
+        assert [path for part in parts for path in part] == files
+    with pytest.raises(InputError, match=r"--shard \d+/40: no file is left for it; there are 6"):
+        [token_store.part_of(files, number, 40) for number in range(1, 41)]
+
+
+def test_parts_that_do_not_belong_together(tokenizer, texts, tmp_path):
+    prepare([texts], tokenizer, tmp_path / "first", shard=(1, 2))
+    cased = ConvBertTokenizer(ROOT / "samples/vocab.txt", do_lower_case=False)
+    prepare([texts], cased, tmp_path / "cased", shard=(2, 2))
+    prepare([texts], tokenizer, tmp_path / "lines", documents="line", shard=(2, 2))
+    for second, message in (
+        ("cased", "cased: a store of other lower case, accents or Chinese characters; make this part anew"),
+        ("lines", "lines: a store of another --documents than the first; make this part anew"),
+        ("texts", "texts: no store of tokens as .*first is; --input_dir takes texts, or stores"),
+    ):
+        with pytest.raises(InputError, match=message):
+            prepare([tmp_path / "first", tmp_path / second], tokenizer, tmp_path / "joined")
+        assert not (tmp_path / "joined").exists()
+    path = tmp_path / "lines/store.json"
+    path.write_text("{")
+    with pytest.raises(InputError, match=r"store\.json: damaged; make this part anew"):
+        prepare([tmp_path / "first", tmp_path / "lines"], tokenizer, tmp_path / "joined")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
