@@ -172,14 +172,16 @@ def backward(run, batch, step):
     objective, processes, size = run.objective, run.processes, run.args.train_batch_size
     seed_step(run.args.seed, step, processes.rank)
     count = len(batch.input_ids)
-    pieces = processes.share(np.split(np.arange(count), range(size, count, size)))
+    pieces = processes.share(np.split(np.arange(count), range(size, count, size))) or [np.arange(0)]
     total, sums = 0.0, figures(objective.no_sums())
     with run.precision.training():
-        for rows in pieces or [np.arange(0)]:
+        for number, rows in enumerate(pieces, 1):
             loss, more = objective(batch, rows, processes.count)
+            if number == len(pieces):
+                processes.last_backward()
             run.precision.backward(loss)
             total, sums = total + figures(loss), sums + figures(more)
-    processes.average_gradients(run.model.parameters())
+    processes.average_gradients()
     return total, sums
 
 

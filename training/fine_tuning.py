@@ -149,12 +149,14 @@ def backward(run, loss_of, pieces, step):
     seed_step(run.args.seed, step, run.processes.rank)
     total = 0.0
     with run.precision.training():
-        for arrays, weight in pieces:
+        for number, (arrays, weight) in enumerate(pieces, 1):
             loss = loss_of(run, {name: paddle.to_tensor(array) for name, array in arrays.items()})
             loss = loss if weight == 1 else loss * float(weight)
+            if number == len(pieces):
+                run.processes.last_backward()
             run.precision.backward(loss)
             total = total + figures(loss)
-    run.processes.average_gradients(run.model.parameters())
+    run.processes.average_gradients()
     return total
 
 

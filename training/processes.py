@@ -23,6 +23,7 @@ from paddle import distributed
 from paddle.base import core
 
 from files.errors import InputError
+from training.gradients import Gradients
 
 POLL = 0.5  # seconds between looks for another process's failure; between signs of life
 SILENCE = 120  # seconds without one after which a process counts as gone
@@ -62,20 +63,24 @@ class Processes:
         return pieces[self.rank :: self.count]
 
     def start_equal(self, model):
-        """Gives every process the first one's weights."""
+        """Gives every process the first one's weights, and sees to the gradients of these from here on."""
         if self.count > 1:
             self.wait()  # for data to be read, by one perhaps from far
             distributed.parallel.sync_params_buffers(model)
+            self._gradients = Gradients(model.parameters(), self.count)
 
-    def average_gradients(self, parameters):
+    def last_backward(self):
+        """To be called before the last backward of a step: gradients are averaged while it still runs."""
+        if self.count > 1 and not self._first_sum:
+            self._gradients.await_last()
+
+    def average_gradients(self):
         """Replaces gradients by their mean over the processes; all must have gradients for the same parameters."""
         if self.count > 1:
-            from paddle.distributed.fleet.utils.hybrid_parallel_util import fused_allreduce_gradients
-
             if self._first_sum:
                 self.wait()  # for loops to be compiled
                 self._first_sum = False
-            fused_allreduce_gradients(parameters, None)
+            self._gradients.average()
 
     def add(self, array):
         """Sum of arrays [...] over the processes, in float32: numpy in, numpy out; of a tensor a tensor, not read."""

@@ -355,3 +355,57 @@ def test_two_machines_are_as_two_processes_of_one(tmp_path):
     first, second = (read_weights(tmp_path / name / "last") for name in ("one", "two"))
     for name, array in first.items():
         np.testing.assert_array_equal(array, second[name], err_msg=name)
+
+
+BUCKETS = """
+import runtime, sys
+import numpy as np, paddle
+from training import gradients
+from training.processes import Processes
+
+gradients.BUCKET = 100
+processes = Processes()
+paddle.seed(processes.rank)
+model = paddle.nn.Sequential(*[paddle.nn.Linear(8, 8) for _ in range(4)])
+model.unused = paddle.create_parameter([3], "float32")
+processes.start_equal(model)
+
+def backward(rank, step, last):
+    numbers = np.random.default_rng([rank, step, last]).normal(size=(4, 8)).astype("float32")
+    if rank == processes.rank and last and own:
+        processes.last_backward()
+    model(paddle.to_tensor(numbers)).square().mean().backward()
+
+def taken():
+    found = [weight.grad.numpy() for weight in model.parameters() if weight.grad is not None]
+    for weight in model.parameters():
+        weight.clear_gradient(set_to_zero=False)
+    return found
+
+for step in range(3):
+    own = True
+    for last in (False, True):
+        backward(processes.rank, step, last)
+    begun = processes._gradients._summed
+    processes.average_gradients()
+    found, own = taken(), False
+    for rank in range(2):
+        for last in (False, True):
+            backward(rank, step, last)
+    for one, other in zip(found, taken(), strict=True):
+        np.testing.assert_allclose(one, other / 2, rtol=1e-5, atol=1e-6)
+    assert begun == (4 if step else 0), begun  # the first step waits; the last bucket has a weight that takes no part
+print("right")
+"""
+
+
+@pytest.mark.slow
+def test_gradients_are_summed_while_backward_still_runs(tmp_path):
+    script = tmp_path / "buckets.py"
+    script.write_text(f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{BUCKETS}")
+    done = subprocess.run(
+        [*LAUNCH, "--log_dir", str(tmp_path / "log"), str(script)], cwd=tmp_path, capture_output=True, text=True,
+        check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "log/workerlog.1").read_text().endswith("right\n")
