@@ -195,7 +195,8 @@ def compile_all(version, part=0, parts=1, done=lambda: None):
     compiled, cache = Loops(version), _cache_class(version)
     started = _compiled(njit(parallel=True)(_start), "void(float32[::1])", cache(_start))
     started(np.zeros(1, np.float32))  # numba's threads, or raises
-    for function, kinds in _kernels[version][part::parts]:
+    by_size = sorted(_kernels[version], key=lambda each: len(each[0].__code__.co_code), reverse=True)
+    for function, kinds in by_size[part::parts]:  # so that each has large and small ones
         entry = _compiled(_entry(function, kinds), "void(int64)", cache(function))
         code = entry.overloads[(types.int64,)]
         address = code.library.get_pointer_to_function(code.fndesc.llvm_cfunc_wrapper_name)

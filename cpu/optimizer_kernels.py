@@ -26,7 +26,7 @@ def _bfloats_at(typing_context, address):
     return _pointer(types.uint16)
 
 
-@kernel(I1, I1, I1, I1, F1)
+@kernel(I1, I1, I1, I1, F1, group="clip")
 def sums_of_squares(addresses, sizes, owners, starts, sums):
     """sums [blocks]: of each block's squares. addresses, sizes: of the arrays; owners, starts: as for `adamw`."""
     for block in prange(owners.size):

@@ -36,7 +36,7 @@ def bias_gelu(x, bias, out):
             result[e] = written(result, value * standard_normal(value)[1])
 
 
-@kernel(F2, F1, bfloat16=(B2, F1))
+@kernel(F2, F1, bfloat16=(B2, F1), group="forward")
 def bias_gelu_in_place(x, bias):
     """x [N, E] becomes gelu(x + bias): for inference, which keeps nothing."""
     for n in prange(x.shape[0]):
@@ -289,7 +289,7 @@ def bias_softmax(x, bias):
             softmax_row(x[n, h], bias[h])
 
 
-@kernel(F4, F4)
+@kernel(F4, F4, group="forward")
 def softmax(scores, mask):
     """scores [B, H, L, L] become softmax(scores + mask); mask [1 or B, 1 or H, 1 or L, L]."""
     heads, length = scores.shape[1:3]

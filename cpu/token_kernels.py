@@ -168,7 +168,7 @@ def tap_gradients(sums, out):
             out[e, 0, k] = sums[k, e]
 
 
-@kernel(F2, F1, F2)
+@kernel(F2, F1, F2, group="padding")
 def times_real(x, real, out):
     """out [N, E] = x · real [N]."""
     for n in prange(x.shape[0]):
@@ -176,7 +176,7 @@ def times_real(x, real, out):
             out[n, e] = x[n, e] * real[n]
 
 
-@kernel(F2, F1, F2)
+@kernel(F2, F1, F2, group="padding")
 def add_times_real(x, real, out):
     """out [N, E] += x · real [N]."""
     for n in prange(x.shape[0]):
