@@ -63,7 +63,7 @@ endif
 
 demo: .venv/core.stamp
 	@echo "A small ConvBERT that has read Wikipedia learns from 1,000 made-up reviews which ones are positive: about a minute,"
-	@echo "on first use half a minute more, in which loops for this processor are compiled."
+	@echo "on first use twenty seconds more, in which loops for this processor are compiled."
 	@echo
 	@.venv/bin/python run_glue.py --model_type convbert --model_name_or_path convbert-tiny --task_name SST-2 \
 	    --data_dir samples --max_seq_length 64 --batch_size 16 --learning_rate 5e-4 \

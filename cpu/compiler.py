@@ -39,6 +39,7 @@ from cpu import calls
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = "compiler.py", "calls.py", "arithmetic.py", "*_kernels.py"  # of this package: all that kernels are made of
 MOST_PROCESSES = 4  # that compile at once
+SOON_AFTER = {"float32": ["inference-float32"]}  # version → those that a first run wants next: behind the same bar
 FOLDER = "loops-"  # and KEY: a cache's name
 # "nnan" and "ninf" are left out on purpose: with them a NaN would be optimised away.
 FAST_MATH = {"reassoc", "contract", "arcp", "nsz", "afn"}
@@ -181,7 +182,7 @@ def load(version="float32"):
         with event.install_listener("numba:compile", _Refusal()):
             compiled = compile_all(version)
     except _NotCached:
-        _compile_in_other_processes(version)
+        _compile_in_other_processes([version, *SOON_AFTER.get(version, ())])
         compiled = compile_all(version)  # takes them from the cache, or, had the others failed, tells why
     return compiled
 
@@ -193,7 +194,7 @@ def compile_all(version, part=0, parts=1, done=lambda: None):
     """
     _choose_threads()
     compiled, cache = Loops(version), _cache_class(version)
-    started = _compiled(njit(parallel=True)(_start), "void(float32[::1])", cache(_start))
+    started = _compiled(njit(parallel=True)(_start), "void(float32[::1])", _cache_class("all")(_start))
     started(np.zeros(1, np.float32))  # numba's threads, or raises
     by_size = sorted(_kernels[version], key=lambda each: len(each[0].__code__.co_code), reverse=True)
     for function, kinds in by_size[part::parts]:  # so that each has large and small ones
@@ -224,11 +225,11 @@ def _compiled(dispatcher, signature, cache):
 def _entry(function, kinds):
     """The kernel as a function of one number, the address of its arguments' words."""
     parallel = "prange" in function.__code__.co_names
-    no_python = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # only `entry` calls it: a tenth faster compiled
-    loop = njit(parallel=parallel, fastmath=FAST_MATH, error_model="numpy", nogil=True, **no_python)(function)
+    settings = dict(error_model="numpy", nogil=True, no_cpython_wrapper=True)  # without it, a tenth faster compiled
+    loop = njit(parallel=parallel, fastmath=FAST_MATH, no_cfunc_wrapper=True, **settings)(function)
     unpack = calls.unpacker(kinds)
 
-    @njit(error_model="numpy", nogil=True)
+    @njit(**settings)
     def entry(address):
         loop(*unpack(address))
 
@@ -299,14 +300,15 @@ class _Refusal(event.Listener):
         pass
 
 
-def _compile_in_other_processes(version):
+def _compile_in_other_processes(versions):
     """Fills the cache, in as many processes as there are cores, up to MOST_PROCESSES, behind one progress bar."""
-    kernels = _kernels[version]
+    kernels = [kernel for version in versions for kernel in _kernels[version]]
     modules = ", ".join(sorted({function.__module__ for function, _ in kernels}))
     code = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); sys.path.insert(0, sys.argv[1]); "
         f"import {modules}; from cpu import compiler; "
-        "compiler.compile_all(sys.argv[2], *map(int, sys.argv[3:]), lambda: print(end='.', flush=True))"
+        "part, parts, *versions = sys.argv[2:]; dot = lambda: print(end='.', flush=True); "
+        "[compiler.compile_all(version, int(part), int(parts), dot) for version in versions]"
     )
     count = min(runtime.cores(), MOST_PROCESSES, len(kernels))
     with contextlib.ExitStack() as stack, selectors.DefaultSelector() as pipes:
@@ -314,7 +316,7 @@ def _compile_in_other_processes(version):
             tqdm(total=len(kernels), desc="compiling CPU loops, once", delay=2, leave=False, file=sys.stderr)
         )
         for part in range(count):
-            command = [sys.executable, "-c", code, ROOT, version, str(part), str(count)]
+            command = [sys.executable, "-c", code, ROOT, str(part), str(count), *versions]
             process = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
             stack.callback(process.kill)  # where this one is interrupted
             pipes.register(process.stdout, selectors.EVENT_READ)

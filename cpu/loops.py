@@ -3,6 +3,7 @@
 from cpu import (  # noqa: F401  (register)
     attention_kernels,
     compiler,
+    inference_kernels,
     optimizer_kernels,
     product_kernels,
     program_kernels,
