@@ -52,8 +52,8 @@ class Gradients:
         self._missing = None
         while self._summed < len(self._buckets):
             self._sum_next()
-        for gradients, whole, sum in self._running:
-            sum.wait()
+        for gradients, whole, running in self._running:
+            running.wait()
             parts = whole.split([gradient.size for gradient in gradients])
             for gradient, part in zip(gradients, parts, strict=True):
                 paddle.assign(part.reshape(gradient.shape), output=gradient)
