@@ -19,7 +19,6 @@ length.
 
 import os
 from pathlib import Path
-from typing import NamedTuple
 
 import paddle
 import paddle.nn.functional as F
@@ -31,7 +30,7 @@ from files.errors import InputError
 from files.json_files import read_json_object
 from layers import functions, inference
 from layers.configuration import ConvBertConfig
-from layers.dense import GroupedLinear, Linear, side_by_side, untouched
+from layers.dense import KINDS, GroupedLinear, Linear, dropout_add_norm, normalized, side_by_side, untouched
 from layers.fast_path import compiled, on_fast_path
 from layers.functions import (
     ACTIVATIONS,
@@ -42,6 +41,7 @@ from layers.functions import (
     multi_label_cross_entropy,
     squared_error,
 )
+from layers.outputs import BackboneOutput, HeadOutput, PretrainingOutput, QuestionAnsweringOutput, returned
 from layers.paddle_versions import PADDLE_2, can_recompute, truncated_normal
 from layers.pretrained import PretrainedModel, keep_rows
 
@@ -68,8 +68,8 @@ class ConvBertEmbeddings(nn.Layer):
         length = (input_ids if inputs_embeds is None else inputs_embeds).shape[1]
         if paddle.in_dynamic_mode() and position_ids is None and length > config.max_position_embeddings:
             raise InputError(f"{length} tokens, but this model has {config.max_position_embeddings} positions")
-        if inputs_embeds is None and not untouched(self.word_embeddings, kinds=(nn.Embedding,)):
-            inputs_embeds = self.word_embeddings(input_ids)
+        if not untouched(*self.children()):
+            return self.one_by_one(input_ids, token_type_ids, position_ids, inputs_embeds)
         ids, words = (input_ids, self.word_embeddings.weight) if inputs_embeds is None else (None, None)
         return functions.embeddings(
             ids, inputs_embeds, position_ids, token_type_ids, words, self.position_embeddings.weight, self.kinds(),
@@ -77,9 +77,22 @@ class ConvBertEmbeddings(nn.Layer):
             config.hidden_dropout_prob, self.training,
         )  # fmt: skip
 
+    def one_by_one(self, input_ids, token_type_ids, position_ids, inputs_embeds):
+        """The same by calling the parts."""
+        words = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
+        length = words.shape[1]
+        places = paddle.arange(length) if position_ids is None else position_ids
+        types = paddle.zeros([1, length], "int64") if token_type_ids is None else token_type_ids
+        x = self.layer_norm(words + self.position_embeddings(places) + self.of_types(types))
+        return F.dropout(x, self.config.hidden_dropout_prob, training=self.training)
+
     def kinds(self):
         """What is added for each token type, [T, embedding_size]."""
         return self.token_type_embeddings.weight
+
+    def of_types(self, token_type_ids):
+        """What is added for these token types, [B, L] → [B, L, embedding_size]."""
+        return self.token_type_embeddings(token_type_ids)
 
 
 # ---------------------------------------------------------------------------- span-based dynamic convolution, attention
@@ -107,12 +120,15 @@ class SeparableConv(nn.Layer):
         hidden, taps = config.hidden_size, config.conv_kernel_size
         normal = truncated_normal(config.initializer_range)
         self.depthwise = nn.Conv1D(
-            hidden, hidden, taps, groups=hidden, weight_attr=truncated_normal(1 / taps), bias_attr=False
-        )
+            hidden, hidden, taps, padding=taps // 2, groups=hidden, weight_attr=truncated_normal(1 / taps),
+            bias_attr=False,
+        )  # fmt: skip
         self.pointwise = nn.Conv1D(hidden, outputs, 1, weight_attr=normal, bias_attr=False)
         self.bias = self.create_parameter([outputs], is_bias=True)
 
     def forward(self, x):
+        if not untouched(self.depthwise, self.pointwise):
+            return self.pointwise(self.depthwise(x.transpose([0, 2, 1]))).transpose([0, 2, 1]) + self.bias
         local = depthwise_conv(x, self.depthwise.weight)  # [B, L, E]
         return functions.linear(local, self.pointwise.weight.squeeze(-1).t(), self.bias)
 
@@ -196,7 +212,7 @@ class MixedAttention(nn.Layer):
 
     def is_untouched(self):
         """Whether `weights` are all that counts."""
-        return untouched(*self.children(), kinds=(Linear, SeparableConv))
+        return untouched(*self.sublayers(), kinds=(*KINDS, SeparableConv))
 
     def for_inference(self, norm):
         """The first of an inference.Layer: its kind, the weights, heads of one kind."""
@@ -226,7 +242,7 @@ class MixedAttention(nn.Layer):
         """
         config, heads = self.config, self.config.heads_of_each_kind
         rates = config.attention_probs_dropout_prob, config.hidden_dropout_prob
-        weights = self.weights(norm) if self.is_untouched() else ()
+        weights = self.weights(norm) if self.is_untouched() and untouched(norm) else ()
         if weights and not return_attentions and mask.stop_gradient and on_fast_path(x, mask, *weights):
             fast = compiled().mixed_attention.mixed_attention  # the same, in one forward and one backward
             return fast(x, mask, real, weights, heads, config.layer_norm_eps, *rates, self.training), None
@@ -241,10 +257,7 @@ class MixedAttention(nn.Layer):
             return_attentions,
         )  # fmt: skip
         mixed = paddle.concat([attended, convolved], axis=2).flatten(2)  # [B, L, 2·H·D]
-        x = functions.dropout_add_norm(
-            self.out_proj(mixed), x, norm.weight, norm.bias, config.layer_norm_eps, rates[1], self.training
-        )
-        return x, probabilities
+        return dropout_add_norm(self.out_proj(mixed), x, norm, rates[1], self.training), probabilities
 
 
 # ------------------------------------------------------------------------------------------------------- layer, encoder
@@ -270,7 +283,8 @@ class ConvBertLayer(nn.Layer):
     def is_untouched(self):
         """Whether the weights of both halves are all that counts."""
         ours = hasattr(self.self_attn, "for_inference")
-        return ours and self.self_attn.is_untouched() and untouched(self.linear1, self.linear2)
+        parts = self.norm1, self.linear1, self.linear2, self.norm2
+        return ours and self.self_attn.is_untouched() and untouched(*parts)
 
     def for_inference(self):
         """What cpu.inference computes with, a Layer."""
@@ -283,14 +297,15 @@ class ConvBertLayer(nn.Layer):
         return functions.FeedForwardWeights(*pairs[0], *pairs[1], *pairs[2])
 
     def forward(self, x, mask, real=None, output_attentions=False):
-        config, norm = self.config, self.norm2
+        config = self.config
         x, probabilities = self.self_attn(x, mask, real, self.norm1, output_attentions)
-        settings = config.layer_norm_eps, config.hidden_dropout_prob, self.training
-        if untouched(self.linear1, self.linear2):
-            x = functions.feed_forward(x, self.feed_forward_weights(), config.hidden_act, *settings)
+        settings = config.hidden_dropout_prob, self.training
+        if untouched(self.linear1, self.linear2, self.norm2):
+            weights = self.feed_forward_weights()
+            x = functions.feed_forward(x, weights, config.hidden_act, config.layer_norm_eps, *settings)
         else:
             inner = ACTIVATIONS[config.hidden_act](self.linear1(x))  # [B, L, intermediate_size]
-            x = functions.dropout_add_norm(self.linear2(inner), x, norm.weight, norm.bias, *settings)
+            x = dropout_add_norm(self.linear2(inner), x, self.norm2, *settings)
         return (x, probabilities) if output_attentions else x
 
 
@@ -314,30 +329,10 @@ class ConvBertPooler(nn.Layer):
     def __init__(self, config):
         super().__init__()
         self.dense = Linear(config, config.hidden_size, config.hidden_size)
+        self.with_tanh = config.pool_act == "tanh"
 
     def forward(self, first):
-        return F.tanh(self.dense(first))
-
-
-class BackboneOutput(NamedTuple):
-    last_hidden_state: paddle.Tensor  # [B, L, E]
-    hidden_states: tuple | None = None  # embeddings, then every layer: [B, L, E] each
-    attentions: tuple | None = None  # every layer's probabilities before dropout: [B, H, L, L] each
-
-
-class HeadOutput(NamedTuple):
-    loss: paddle.Tensor | None
-    logits: paddle.Tensor
-    hidden_states: tuple | None = None
-    attentions: tuple | None = None
-
-
-class QuestionAnsweringOutput(NamedTuple):
-    loss: paddle.Tensor | None
-    start_logits: paddle.Tensor  # [B, L]
-    end_logits: paddle.Tensor  # [B, L]
-    hidden_states: tuple | None = None
-    attentions: tuple | None = None
+        return F.tanh(self.dense(first)) if self.with_tanh else self.dense(first)
 
 
 class ConvBertPretrainedModel(PretrainedModel):
@@ -369,7 +364,7 @@ class ConvBertModel(ConvBertPretrainedModel):
         return self.pooler(first) if hasattr(self, "pooler") else first
 
     def forward(self, input_ids=None, token_type_ids=None, position_ids=None, attention_mask=None, inputs_embeds=None,
-                output_hidden_states=False, output_attentions=False):  # fmt: skip
+                output_hidden_states=False, output_attentions=False, return_dict=None):  # fmt: skip
         """
         Args:
             input_ids: int [B, L].
@@ -378,6 +373,7 @@ class ConvBertModel(ConvBertPretrainedModel):
             attention_mask: [B, L] over the keys, [B, L, L] or [B, 1 or H, 1 or L, L]. Integer or bool: 1 = attend.
                 Floating: added to the scores. Left out: all but pad tokens.
             inputs_embeds: [B, L, embedding_size] in place of input_ids.
+            return_dict: see layers.outputs.returned; True adds a pooler's output.
 
         Returns:
             The last hidden state [B, L, E], or a BackboneOutput when more is asked for.
@@ -410,11 +406,11 @@ class ConvBertModel(ConvBertPretrainedModel):
             else:
                 x = layer(x, mask, real)
             hidden_states.append(x)
-        if not (output_hidden_states or output_attentions):
-            return x
-        return BackboneOutput(
+        output = BackboneOutput(
             x, tuple(hidden_states) if output_hidden_states else None, tuple(attentions) if output_attentions else None
         )
+        pooled = {"pooler_output": self.pool(x)} if return_dict and hasattr(self, "pooler") else {}  # [B, E]
+        return returned(output, return_dict, **pooled)
 
 
 # ---------------------------------------------------------------------------------------------------------------- heads
@@ -445,17 +441,16 @@ class Head(ConvBertPretrainedModel):
             return self.logits(encoded.last_hidden_state), encoded[1:]
         return self.logits(encoded), ()
 
-    def output(self, logits, labels, extra):
-        if labels is None and not extra:
-            return logits
-        return HeadOutput(None if labels is None else self.loss(logits, labels), logits, *extra)
+    def output(self, logits, labels, extra, return_dict):
+        loss = None if labels is None else self.loss(logits, labels)
+        return returned(HeadOutput(loss, logits, *extra), return_dict)
 
     def forward(self, input_ids=None, token_type_ids=None, position_ids=None, attention_mask=None, inputs_embeds=None,
-                labels=None, output_hidden_states=False, output_attentions=False):  # fmt: skip
+                labels=None, output_hidden_states=False, output_attentions=False, return_dict=None):  # fmt: skip
         """See ConvBertModel.forward; `labels` as the class says."""
         inputs = input_ids, token_type_ids, position_ids, attention_mask, inputs_embeds
         logits, extra = self.predict(*inputs, output_hidden_states, output_attentions)
-        return self.output(logits, labels, extra)
+        return self.output(logits, labels, extra, return_dict)
 
 
 class ConvBertClassificationHead(nn.Layer):
@@ -496,7 +491,7 @@ class ConvBertForSequenceClassification(Head):
             problem is None and labels.ndim == 2 and labels.shape[1] == count
         ):
             return multi_label_cross_entropy(logits, labels)
-        return super().loss(logits, labels.flatten())
+        return cross_entropy(logits, labels.flatten())  # not super().loss, of which a static program makes a loop
 
 
 class ConvBertForTokenClassification(Head):
@@ -525,13 +520,13 @@ class ConvBertForMultipleChoice(Head):
         return self.classifier(pooled)  # [B·C, 1]
 
     def forward(self, input_ids=None, token_type_ids=None, position_ids=None, attention_mask=None, inputs_embeds=None,
-                labels=None, output_hidden_states=False, output_attentions=False):  # fmt: skip
+                labels=None, output_hidden_states=False, output_attentions=False, return_dict=None):  # fmt: skip
         """See ConvBertModel.forward, with an axis of choices after the batch in every input."""
         choices = (input_ids if inputs_embeds is None else inputs_embeds).shape[1]
         inputs = input_ids, token_type_ids, position_ids, attention_mask, inputs_embeds
         flat = (x if x is None else x.flatten(0, 1) for x in inputs)  # [B, C, L, …] → [B·C, L, …]
         logits, extra = self.predict(*flat, output_hidden_states, output_attentions)
-        return self.output(logits.reshape([-1, choices]), labels, extra)  # logits [B, C]
+        return self.output(logits.reshape([-1, choices]), labels, extra, return_dict)  # logits [B, C]
 
 
 class ConvBertForQuestionAnswering(Head):
@@ -545,16 +540,16 @@ class ConvBertForQuestionAnswering(Head):
         return self.classifier(hidden)  # [B, L, 2]
 
     def forward(self, input_ids=None, token_type_ids=None, position_ids=None, attention_mask=None, inputs_embeds=None,
-                start_positions=None, end_positions=None, output_hidden_states=False,
-                output_attentions=False):  # fmt: skip
+                start_positions=None, end_positions=None, output_hidden_states=False, output_attentions=False,
+                return_dict=None):  # fmt: skip
         """See ConvBertModel.forward. Returns (start, end), or a QuestionAnsweringOutput when more is asked for."""
         inputs = input_ids, token_type_ids, position_ids, attention_mask, inputs_embeds
         logits, extra = self.predict(*inputs, output_hidden_states, output_attentions)
         start, end = paddle.unbind(logits, axis=-1)
-        if start_positions is None or end_positions is None:
-            return QuestionAnsweringOutput(None, start, end, *extra) if extra else (start, end)
-        loss = (self._position_loss(start, start_positions) + self._position_loss(end, end_positions)) / 2
-        return QuestionAnsweringOutput(loss, start, end, *extra)
+        loss = None
+        if start_positions is not None and end_positions is not None:
+            loss = (self._position_loss(start, start_positions) + self._position_loss(end, end_positions)) / 2
+        return returned(QuestionAnsweringOutput(loss, start, end, *extra), return_dict)
 
     def _position_loss(self, logits, positions):
         positions = positions.flatten()
@@ -572,8 +567,7 @@ class ConvBertGeneratorPredictions(nn.Layer):
         self.layer_norm = nn.LayerNorm(config.embedding_size, epsilon=config.layer_norm_eps)
 
     def forward(self, hidden):
-        norm = self.layer_norm
-        return functions.layer_norm(self.activation(self.dense(hidden)), norm.weight, norm.bias, norm._epsilon)
+        return normalized(self.activation(self.dense(hidden)), self.layer_norm)
 
 
 class MaskedLanguageModel(Head):
@@ -655,18 +649,6 @@ class ConvBertDiscriminator(Head):
 # --------------------------------------------------------------------------------------------------- joint pre-training
 
 
-class PretrainingOutput(NamedTuple):
-    loss: paddle.Tensor  # gen_weight · gen_loss + disc_weight · disc_loss
-    logits: paddle.Tensor  # of the discriminator, [B, L]
-    hidden_states: tuple | None
-    attentions: tuple | None
-    gen_loss: paddle.Tensor  # mean over the N masked positions
-    disc_loss: paddle.Tensor  # mean over all real tokens
-    gen_predictions: paddle.Tensor  # the generator's likeliest words, int [N]
-    disc_input_ids: paddle.Tensor  # input_ids with the generator's samples at the masked positions, [B, L]
-    disc_labels: paddle.Tensor  # 1 = replaced by another token, 0 = original, -100 = padding; [B, L]
-
-
 class ConvBertForPretraining(ConvBertPretrainedModel):
     """ELECTRA's objective: a small generator fills masked positions, the discriminator finds what it replaced.
 
@@ -714,7 +696,8 @@ class ConvBertForPretraining(ConvBertPretrainedModel):
         self.generator.enable_recompute(enabled)
 
     def forward(self, input_ids=None, token_type_ids=None, position_ids=None, attention_mask=None, inputs_embeds=None,
-                labels=None, output_hidden_states=False, output_attentions=False, draws=None):  # fmt: skip
+                labels=None, output_hidden_states=False, output_attentions=False, draws=None,
+                return_dict=None):  # fmt: skip
         """
         Args:
             input_ids: int [B, L], with the masked positions already masked.
@@ -728,7 +711,7 @@ class ConvBertForPretraining(ConvBertPretrainedModel):
         context = token_type_ids, position_ids, attention_mask
         asked = output_hidden_states, output_attentions
         if labels is None:
-            return self.discriminator(input_ids, *context, inputs_embeds, None, *asked)
+            return self.discriminator(input_ids, *context, inputs_embeds, None, *asked, return_dict)
         masked = (labels != -100).flatten().nonzero().flatten()  # [N] of B·L
         originals = labels.flatten().gather(masked)
         hidden = self.generator.backbone(input_ids, *context).flatten(0, 1).gather(masked)  # [N, generator's E]
@@ -743,6 +726,7 @@ class ConvBertForPretraining(ConvBertPretrainedModel):
         disc_loss, logits, *extra = self.discriminator(disc_input_ids, *context, None, disc_labels, *asked)
         loss = self.gen_weight * gen_loss + self.disc_weight * disc_loss
         extra = extra or (None, None)
-        return PretrainingOutput(
+        output = PretrainingOutput(
             loss, logits, *extra, gen_loss, disc_loss, gen_predictions, disc_input_ids, disc_labels
         )
+        return returned(output, return_dict)

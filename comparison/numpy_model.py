@@ -156,7 +156,8 @@ class NumpyModel:
         """The head of a sequence classifier, which reads the first token: [B, L, E] → [B, num_labels]."""
         first = hidden[:, 0]
         if f"{self.encoder}.pooler.dense.weight" in self.weights:
-            first = np.tanh(self.dense(first, f"{self.encoder}.pooler.dense"))
+            first = self.dense(first, f"{self.encoder}.pooler.dense")
+            first = np.tanh(first) if self.config.pool_act == "tanh" else first
         if "classifier.weight" in self.weights:  # BERT's
             return self.dense(first, "classifier")
         if "classifier.dense.weight" in self.weights:

@@ -207,6 +207,8 @@ def hugging_face_obstacle(config, architecture):
     """Why Hugging Face's library can't hold such a model; None if it can."""
     if config.model_type == "convbert" and (reason := _convbert_obstacle(config, architecture)):
         return reason
+    if config.pool_act != "tanh" and config.has_pooler and architecture.endswith(POOLED):
+        return f"pool_act is {config.pool_act!r}; Hugging Face's pooler always has a tanh"
     always_gelu = "ConvBertGenerator", "ElectraGenerator", "ElectraForSequenceClassification"
     if architecture in always_gelu and config.hidden_act != "gelu":
         what = "classifier" if architecture.endswith("Classification") else "masked language model"

@@ -23,8 +23,7 @@ from paddle import nn
 import modeling
 from family.configurations import BertConfig
 from family.self_attention import SelfAttention
-from layers import functions
-from layers.dense import Linear
+from layers.dense import Linear, normalized
 from layers.functions import ACTIVATIONS
 
 
@@ -50,8 +49,7 @@ class BertPredictions(nn.Layer):
         self.decoder_bias = self.create_parameter([config.vocab_size], is_bias=True)
 
     def forward(self, hidden):
-        norm = self.layer_norm
-        return functions.layer_norm(self.activation(self.transform(hidden)), norm.weight, norm.bias, norm._epsilon)
+        return normalized(self.activation(self.transform(hidden)), self.layer_norm)
 
 
 class BertPretrainedModel(modeling.PretrainedModel):

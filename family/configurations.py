@@ -77,6 +77,7 @@ class _PoolerConfig(EncoderConfig):
 @dataclasses.dataclass
 class BertConfig(_PoolerConfig):
     has_pooler: bool = True  # kept by PaddleNLP where the head doesn't read it, left out there by Hugging Face
+    pool_act: str = "tanh"  # see EncoderConfig
 
     model_type, title, presets = "bert", "BERT", _sizes("bert")
 

@@ -7,6 +7,7 @@ model of Hugging Face's can only have row 0 there. ERNIE 1's activation is ReLU,
 
 from types import MappingProxyType
 
+import paddle
 from paddle import nn
 
 from family import bert
@@ -26,6 +27,11 @@ class ErnieEmbeddings(ConvBertEmbeddings):
     def kinds(self):
         kinds = super().kinds()
         return kinds + self.task_type_embeddings.weight[self.config.task_id] if self.config.use_task_id else kinds
+
+    def of_types(self, token_type_ids):
+        kinds = super().of_types(token_type_ids)
+        tasks = paddle.full_like(token_type_ids, self.config.task_id)
+        return kinds + self.task_type_embeddings(tasks) if self.config.use_task_id else kinds
 
 
 class ErniePretrainedModel(bert.BertPretrainedModel):

@@ -5,8 +5,7 @@ Dimension letters: B batch, L length, H heads, D head size, E hidden size (= H·
 
 from paddle import nn
 
-from layers import functions
-from layers.dense import Linear, side_by_side, untouched
+from layers.dense import Linear, dropout_add_norm, side_by_side, untouched
 from layers.fast_path import compiled, on_fast_path
 from modeling import attention
 
@@ -40,7 +39,7 @@ class SelfAttention(nn.Layer):
         """The first half of a layer, see modeling.MixedAttention.forward; `real` is for convolutions and not read."""
         config, heads = self.config, self.config.num_attention_heads
         rates = config.attention_probs_dropout_prob, config.hidden_dropout_prob
-        weights = self.weights(norm) if self.is_untouched() else []
+        weights = self.weights(norm) if self.is_untouched() and untouched(norm) else []
         if weights and not return_attentions and mask.stop_gradient and on_fast_path(x, mask, *weights):
             fast = compiled().self_attention.self_attention  # the same, in one forward and one backward
             return fast(x, mask, weights, heads, config.layer_norm_eps, *rates, self.training), None
@@ -48,8 +47,4 @@ class SelfAttention(nn.Layer):
         by_head = [0, 0, heads, config.head_size]  # a reshape to [B, L, H, D]
         query, key, value = (part.reshape(by_head) for part in side_by_side(x, *self._parts()[:3]))
         attended, probabilities = attention(query, key, value, mask, rates[0], self.training, return_attentions)
-        x = functions.dropout_add_norm(
-            self.out_proj(attended.flatten(2)), x, norm.weight, norm.bias, config.layer_norm_eps, rates[1],
-            self.training,
-        )  # fmt: skip
-        return x, probabilities
+        return dropout_add_norm(self.out_proj(attended.flatten(2)), x, norm, rates[1], self.training), probabilities

@@ -11,9 +11,14 @@ from pathlib import Path
 from types import MappingProxyType
 
 from files.errors import InputError
-from files.json_files import read_json_object
+from files.json_files import read_json_object, write_json
 
 ACTIVATIONS = ("gelu", "gelu_new", "relu", "silu")
+NOT_OF_THE_MODEL = {  # keys of config.json: how its folder was written, or how another library behaves
+    "model_type", "architectures", "id2label", "label2id", "generator_config", "_name_or_path", "dtype", "torch_dtype",
+    "transformers_version", "paddlenlp_version", "return_dict", "output_hidden_states", "output_attentions",
+    "use_cache",  # with it PaddleNLP's BERT returns a tuple
+}  # fmt: skip
 MOST_LAYERS, MOST_WEIGHTS = 1000, 10**10  # of any model that can be trained on one machine
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 
@@ -45,8 +50,74 @@ def model_type_of(content, default="convbert"):
     return "convbert" if re.sub(r"[\W_]", "", named).lower() == "convbert" else named
 
 
+class Configuration:
+    """How the fields of a configuration are read and written.
+
+    A class of its own, as `paddle.jit.to_static(full_graph=False)` sees of dataclasses that have no other base their
+    fields only, neither properties nor what a class has.
+    """
+
+    tensor_parallel_degree = -1  # not in parts; paddlenlp.peft's LoRAModel asks
+
+    @classmethod
+    def from_preset(cls, name, **changes):
+        """The configuration of a published size or of its generator, e.g. "convbert-small-generator"."""
+        if name not in cls.presets:
+            raise InputError(f"{name}: neither a folder nor a preset; presets are {', '.join(cls.presets)}")
+        return cls(**{**cls.presets[name], **changes})
+
+    @classmethod
+    def from_dict(cls, content, **changes):
+        """From the content of a config.json as we, PaddleNLP or Hugging Face write it."""
+        known = {field.name for field in dataclasses.fields(cls)} - {"unknown"}
+        values = {key: value for key, value in content.items() if key in known}
+        unknown = {key: value for key, value in content.items() if key not in known | NOT_OF_THE_MODEL}
+        values["unknown"] = unknown or None
+        for key, ours in (("position_embedding_type", "absolute"), ("is_decoder", False)):
+            if content.get(key, ours) != ours:
+                raise InputError(f"config.json: {key} {content[key]!r}; this project's {cls.title} has only {ours!r}")
+        if names := label_names(content):
+            values["num_labels"] = len(names)
+            values["label_names"] = None if names == _default_labels(len(names)) else names
+        if "num_labels" in changes:
+            values.pop("label_names", None)
+        return cls(**{**values, **changes})
+
+    @classmethod
+    def from_pretrained(cls, source, **changes):
+        """From a folder's config.json, or a preset's name."""
+        if not os.path.isdir(source):
+            return cls.from_preset(source, **changes)
+        content = read_json_object(Path(source) / "config.json")
+        if (model_type := model_type_of(content, cls.model_type)) != cls.model_type:
+            raise InputError(f"{source}/config.json: a {model_type} model, not {with_article(cls.title)}")
+        return cls.from_dict(content, **changes)
+
+    def save_pretrained(self, folder):
+        """Writes the folder's config.json. (A model's own save_pretrained also names its class there.)"""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        write_json(Path(folder) / "config.json", self.to_dict())
+
+    @classmethod
+    def of_pooler(cls, present):
+        """What fields say that the weights have a pooler, or have none."""
+        return {}
+
+    def to_dict(self):
+        """The content of config.json, with the keys that PaddleNLP and Hugging Face read."""
+        content = dataclasses.asdict(self)
+        unknown = content.pop("unknown") or {}
+        names = content.pop("label_names") or _default_labels(self.num_labels)
+        content["id2label"] = {str(index): name for index, name in enumerate(names)}
+        content["label2id"] = {name: index for index, name in enumerate(names)}
+        for field in ("data_columns", "trained_with"):
+            if content[field] is None:
+                del content[field]
+        return {"model_type": self.model_type, **unknown, **content}
+
+
 @dataclasses.dataclass
-class EncoderConfig:
+class EncoderConfig(Configuration):
     """What the architectures have in common. Raises InputError when the values don't fit together."""
 
     vocab_size: int = 30522
@@ -68,6 +139,7 @@ class EncoderConfig:
     data_columns: dict | None = None  # of the table it was trained on: {"text": [one or two], "label": …}
     trained_with: dict | None = None  # what answers or tags were trained with: doc_stride, max_query_length, …
     problem_type: str | None = None  # of the labels, one of PROBLEM_TYPES; None: told by num_labels and their shape
+    unknown: dict | None = None  # keys that config.json had and nothing here reads: written back as they were
 
     # What follows is the same in all models of an architecture, or is a field of its configuration.
     model_type = ""  # in config.json; also the name of the encoder in a model that has a head
@@ -77,6 +149,7 @@ class EncoderConfig:
     num_groups = 1  # of the feed-forward's linear layers
     mask_conv_padding, classifier = False, "mlp"  # see ConvBertConfig
     has_pooler = False  # dense + tanh on the first token
+    pool_act = "tanh"  # any other word: no tanh, as in PaddleNLP
 
     def __post_init__(self):
         heads = self.num_attention_heads
@@ -132,54 +205,6 @@ class EncoderConfig:
                 f"(vocab_size {self.vocab_size}, hidden_size {self.hidden_size}, {self.num_hidden_layers} layers, …)"
             )
 
-    @classmethod
-    def from_preset(cls, name, **changes):
-        """The configuration of a published size or of its generator, e.g. "convbert-small-generator"."""
-        if name not in cls.presets:
-            raise InputError(f"{name}: neither a folder nor a preset; presets are {', '.join(cls.presets)}")
-        return cls(**{**cls.presets[name], **changes})
-
-    @classmethod
-    def from_dict(cls, content, **changes):
-        """From the content of a config.json as we, PaddleNLP or Hugging Face write it; foreign keys are ignored."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        values = {key: value for key, value in content.items() if key in known}
-        for key, ours in (("pool_act", "tanh"), ("position_embedding_type", "absolute"), ("is_decoder", False)):
-            if content.get(key, ours) != ours:
-                raise InputError(f"config.json: {key} {content[key]!r}; this project's {cls.title} has only {ours!r}")
-        if names := label_names(content):
-            values["num_labels"] = len(names)
-            values["label_names"] = None if names == _default_labels(len(names)) else names
-        if "num_labels" in changes:
-            values.pop("label_names", None)
-        return cls(**{**values, **changes})
-
-    @classmethod
-    def from_pretrained(cls, source, **changes):
-        """From a folder's config.json, or a preset's name."""
-        if not os.path.isdir(source):
-            return cls.from_preset(source, **changes)
-        content = read_json_object(Path(source) / "config.json")
-        if (model_type := model_type_of(content, cls.model_type)) != cls.model_type:
-            raise InputError(f"{source}/config.json: a {model_type} model, not {with_article(cls.title)}")
-        return cls.from_dict(content, **changes)
-
-    @classmethod
-    def of_pooler(cls, present):
-        """What fields say that the weights have a pooler, or have none."""
-        return {}
-
-    def to_dict(self):
-        """The content of config.json, with the keys that PaddleNLP and Hugging Face read."""
-        content = dataclasses.asdict(self)
-        names = content.pop("label_names") or _default_labels(self.num_labels)
-        content["id2label"] = {str(index): name for index, name in enumerate(names)}
-        content["label2id"] = {name: index for index, name in enumerate(names)}
-        for field in ("data_columns", "trained_with"):
-            if content[field] is None:
-                del content[field]
-        return {"model_type": self.model_type, **content}
-
 
 @dataclasses.dataclass
 class ConvBertConfig(EncoderConfig):
@@ -188,6 +213,7 @@ class ConvBertConfig(EncoderConfig):
     head_ratio: int = 2  # the paper's γ: attention keeps one of so many of BERT's heads, convolution gets as many
     num_groups: int = 1  # of the feed-forward's grouped linear layers
     classifier: str = "mlp"  # of sequence classification: mlp (H's), linear (T's), pooled_mlp (P's)
+    pool_act: str = "tanh"  # see EncoderConfig
     mask_conv_padding: bool = False
 
     model_type, title, presets = "convbert", "ConvBERT", PRESETS

@@ -1,4 +1,4 @@
-"""Dense layers, whether they are as they were built, and the random numbers that weights start with.
+"""Dense layers, and whether the parts of a model are as they were built.
 
 Starting weights are the TensorFlow original's.
 """
@@ -10,7 +10,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from layers.functions import linear
+from layers import functions
 from layers.paddle_versions import truncated_normal
 
 logger = logging.getLogger("convbert")
@@ -23,7 +23,7 @@ class Linear(nn.Linear):
         super().__init__(inputs, outputs, weight_attr=initializer or truncated_normal(config.initializer_range))
 
     def forward(self, x):
-        return linear(x, self.weight, self.bias)
+        return functions.linear(x, self.weight, self.bias)
 
 
 class GroupedLinear(nn.Layer):
@@ -37,7 +37,7 @@ class GroupedLinear(nn.Layer):
         self.bias = self.create_parameter([outputs], is_bias=True)
 
     def forward(self, x):
-        return linear(x, self.weight, self.bias)
+        return functions.linear(x, self.weight, self.bias)
 
 
 def side_by_side(x, *layers):
@@ -52,9 +52,27 @@ def side_by_side(x, *layers):
     return F.linear(x, weight, bias).split(len(layers), axis=-1)
 
 
+def normalized(x, norm):
+    """LayerNorm, or what stands in the place of `norm`."""
+    if untouched(norm):
+        return functions.layer_norm(x, norm.weight, norm.bias, norm._epsilon)
+    return norm(x)
+
+
+def dropout_add_norm(x, residual, norm, dropout, training):
+    """norm(residual + dropout(x)); all of x, residual and the result are [B, L, E]."""
+    if untouched(norm):
+        weights = norm.weight, norm.bias, norm._epsilon
+        return functions.dropout_add_norm(x, residual, *weights, dropout, training)
+    return norm(residual + F.dropout(x, dropout, training=training))
+
+
+KINDS = Linear, GroupedLinear, nn.LayerNorm, nn.Embedding, nn.Conv1D
+
+
 @paddle.jit.not_to_static
-def untouched(*layers, kinds=(Linear, GroupedLinear)):
-    """Whether the weights of these layers are all that counts, so that the fast path may compute without calling them.
+def untouched(*layers, kinds=KINDS):
+    """Whether the weights of these layers are all that counts, so that what computes needn't call them.
 
     Not so where one has a hook, or is of another class than these, as a LoRA that stands in its place; said once.
     """

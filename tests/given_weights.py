@@ -2,6 +2,8 @@
 
 from types import SimpleNamespace
 
+from paddle import nn
+
 from family.self_attention import SelfAttention
 from modeling import MixedAttention
 
@@ -42,11 +44,15 @@ def with_weights(layer, places, weights):
     return layer
 
 
+def norm_of(weight, bias):
+    return with_weights(nn.LayerNorm(weight.shape, epsilon=1e-12), ("weight", "bias"), (weight, bias))
+
+
 def mixed_attention(x, mask, real, weights, heads, attention_dropout=0.0, dropout=0.0):
     """The result in training: x, mask, real as MixedAttention.forward takes them, all of the weights."""
     *weights, norm_weight, norm_bias = weights
     layer = layer_of(weights, heads, attention_dropout, dropout)
-    return layer(x, mask, real, SimpleNamespace(weight=norm_weight, bias=norm_bias))[0]
+    return layer(x, mask, real, norm_of(norm_weight, norm_bias))[0]
 
 
 SELF_PLACES = [f"{part}_proj.{kind}" for part in ("q", "k", "v", "out") for kind in ("weight", "bias")]
@@ -61,7 +67,7 @@ def self_attention(x, mask, weights, heads, attention_dropout=0.0, dropout=0.0):
         layer_norm_eps=1e-12, attention_probs_dropout_prob=attention_dropout, hidden_dropout_prob=dropout,
     )  # fmt: skip
     layer = with_weights(SelfAttention(config), SELF_PLACES, weights)
-    return layer(x, mask, None, SimpleNamespace(weight=norm_weight, bias=norm_bias))[0]
+    return layer(x, mask, None, norm_of(norm_weight, norm_bias))[0]
 
 
 def self_weight_shapes(hidden):

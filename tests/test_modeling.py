@@ -110,7 +110,7 @@ def test_config_json_round_trip(tmp_path):
     ("content", "message"),
     [
         ('{"model_type": "bert"}', "a bert model, not a ConvBERT"),
-        ('{"model_type": "convbert", "pool_act": "relu"}', "pool_act 'relu'"),
+        ('{"model_type": "convbert", "is_decoder": true}', "is_decoder True"),
         ('{"model_type": "convbert", "conv_kernel_size": 8}', "must be odd"),
         ("[1", "line 1: not JSON"),
     ],

@@ -367,7 +367,6 @@ def test_heads_of_electra_that_know_other_activations(tmp_path, architecture):
         (None, {"hidden_act": ["gelu"]}, "hidden_act"),
         (None, {"position_embedding_type": "relative_key"}, "position_embedding_type 'relative_key'"),
         (None, {"is_decoder": True}, "is_decoder True"),
-        (None, {"pool_act": "relu"}, "pool_act 'relu'"),
         (None, {"intermediate_size": 64}, r"has shape \[.*48.*\], not"),
     ],
 )  # fmt: skip

@@ -317,7 +317,6 @@ def test_another_architecture_s_folder_is_refused(tmp_path, model_type):
     [
         ({"position_embedding_type": "relative_key"}, "position_embedding_type 'relative_key'; .* only 'absolute'"),
         ({"is_decoder": True}, "is_decoder True"),
-        ({"pool_act": "relu"}, "pool_act 'relu'"),
         ({"type_vocab_size": 0}, "type_vocab_size must be a whole number from 1"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What stands in a projection's place is called; the fast path does not read past it."""
+"""What stands in the place of a model's part is called; the fast path does not read past it."""
 
 import numpy as np
 import paddle
@@ -24,6 +24,9 @@ PROJECTIONS = {
 }
 PLACES = [(kind, f"self_attn.{name}") for kind, names in PROJECTIONS.items() for name in names]
 PLACES += [(kind, name) for kind in PROJECTIONS for name in ("linear1", "linear2")]
+OTHERS = [("convbert", f"self_attn.key_conv_attn_layer.{name}") for name in ("depthwise", "pointwise")]
+OTHERS += [(kind, name) for kind in PROJECTIONS for name in ("norm1", "norm2")]
+TABLES = "word_embeddings", "position_embeddings", "token_type_embeddings", "layer_norm"
 
 
 class LowRank(nn.Layer):
@@ -38,9 +41,9 @@ class LowRank(nn.Layer):
         return self.layer(x) + self.up(self.down(x))
 
 
-def build(model_type):
+def build(model_type, **changes):
     paddle.seed(0)
-    model = model_class(model_type, "ForSequenceClassification")(config_class(model_type).from_dict(SIZES))
+    model = model_class(model_type, "ForSequenceClassification")(config_class(model_type).from_dict(SIZES, **changes))
     random = np.random.default_rng(0)
     for weight in model.parameters():
         weight.set_value(weight.numpy() + random.normal(0, 0.2, weight.shape).astype("f"))
@@ -57,7 +60,7 @@ def place_of(model, place):
     return holder, name
 
 
-@pytest.mark.parametrize(("model_type", "place"), PLACES)
+@pytest.mark.parametrize(("model_type", "place"), PLACES + OTHERS)
 def test_hooks_are_called(model_type, place, monkeypatch, caplog):
     model, ids = build(model_type), tokens()
     holder, name = place_of(model, place)
@@ -72,16 +75,21 @@ def test_hooks_are_called(model_type, place, monkeypatch, caplog):
     same(model(ids), before, 1e-5)
 
 
-@pytest.mark.parametrize("model_type", PROJECTIONS)
-def test_another_table_of_words_is_called(model_type):
-    model, ids = build(model_type), tokens()
-    before = model(ids)
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("name", [*TABLES, "task_type_embeddings"])
+@pytest.mark.parametrize("model_type", [*PROJECTIONS, "ernie"])
+def test_another_part_of_the_embeddings_is_called(model_type, name, given):
+    model, ids = build(model_type, **({"use_task_id": True, "task_id": 1} if model_type == "ernie" else {})), tokens()
     embeddings = model.backbone.embeddings
-    hook = embeddings.word_embeddings.register_forward_post_hook(lambda layer, inputs, out: out * 2.0)
-    differ(model(ids), before)
+    if not hasattr(embeddings, name):
+        return
+    more = dict(token_type_ids=ids % 2, position_ids=paddle.arange(ids.shape[1]).flip(0)) if given else {}
+    before = model(ids, **more)
+    hook = getattr(embeddings, name).register_forward_post_hook(lambda layer, inputs, out: out * 2.0)
+    differ(model(ids, **more), before)
     hook.remove()
-    embeddings.word_embeddings = nn.Sequential(embeddings.word_embeddings, nn.Identity())
-    same(model(ids, attention_mask=ids != 0), before, 1e-5)
+    setattr(embeddings, name, nn.Sequential(getattr(embeddings, name), nn.Identity()))
+    same(model(ids, **more), before, 1e-5)
 
 
 @pytest.mark.parametrize(("model_type", "place"), [p for p in PLACES if "key_conv" not in p[1]])
