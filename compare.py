@@ -23,8 +23,8 @@ from conversion.formats import read_checkpoint
 from conversion.sources import locate
 from family import configurations
 from family.configurations import PRESETS
-from files.downloads import fetch
 from files.errors import InputError
+from files.hub import fetch
 from files.temporary import temporary_folder
 from flags.command_line import ArgumentParser, add_overwrite, is_picture, require_new, script
 from flags.computing import add_device

@@ -25,7 +25,8 @@ from serving.heads import HEADS
 from serving.predictor import Predictor
 from tasks import programs
 from tasks.classifiers import stored_columns
-from tasks.glue import find_task, read_examples
+from tasks.glue import find_task
+from tasks.glue_files import read_examples
 from tasks.heads import stored_head
 
 TOLERANCE = 1e-5  # largest difference of a logit from the model's

@@ -134,7 +134,8 @@ def _turn(step, least=TURN_SECONDS):
 
 
 def _sentences(split, settings):
-    from tasks.glue import find_task, read_examples
+    from tasks.glue import find_task
+    from tasks.glue_files import read_examples
 
     return read_examples(find_task("SST-2"), split, settings["data_dir"])[: settings["sentences"]]
 

@@ -9,7 +9,8 @@ from conversion.config_files import is_complete, require_type
 from conversion.formats import convert, format_of
 from conversion.paddlenlp_models import zoo_model
 from family.configurations import PUBLISHED
-from files.downloads import fetch, shipped, zoo_file
+from files.downloads import shipped, zoo_file
+from files.hub import fetch
 from files.json_files import write_json
 from files.temporary import temporary_folder
 from layers.configuration import PRESETS

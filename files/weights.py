@@ -176,6 +176,11 @@ def require_whole(file, name):
             require_whole_torch(file)
         elif name.endswith(".zip"):
             zipfile.ZipFile(file).close()
+        elif name.endswith(".parquet"):
+            ends = file.read(4)
+            file.seek(-4, os.SEEK_END)
+            if (ends, file.read()) != (b"PAR1", b"PAR1"):
+                raise ValueError("it does not begin and end as a parquet file")
         elif name.endswith(".pdparams"):
             file.seek(-1, os.SEEK_END)
             if file.read() != pickle.STOP:

@@ -7,7 +7,8 @@ from pathlib import Path
 from files.errors import InputError
 from files.json_files import read_json_object
 from tasks.classifiers import stored_columns, stored_labels, stored_problem
-from tasks.glue import DIAGNOSTIC, find_task, has_split, read_examples
+from tasks.glue import DIAGNOSTIC, find_task
+from tasks.glue_files import has_split, read_examples
 from tasks.own_data import OwnData
 from tasks.scores import compared_by
 
@@ -74,10 +75,17 @@ def test_files(args, task, read, quiet):
         sets += [(*DIAGNOSTIC.leaderboard_files, diagnostic, *DIAGNOSTIC.test_splits)]
     found = []
     for name, owner, split in sets:
+        problem = f"no {owner.name}/{split}.tsv"
         if has_split(owner, split, args.data_dir):
-            found.append((name, owner, read_examples(owner, split, args.data_dir)))
-        elif not quiet:
-            print(f"warning: no {owner.name}/{split}.tsv: nothing to predict for {name}", file=sys.stderr)
+            try:
+                found.append((name, owner, read_examples(owner, split, args.data_dir, quiet=quiet)))
+                continue
+            except InputError as error:
+                if owner is task or args.data_dir:
+                    raise
+                problem = str(error)  # the diagnostic set, which only the hub has
+        if not quiet:
+            print(f"warning: {problem}: nothing to predict for {name}", file=sys.stderr)
     return found
 
 

@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from web import Hub, Web
 
 from text.corpus import Lines, paragraphs
 
@@ -84,3 +85,23 @@ def one_line(capsys):
             assert re.search(part, lines[0]), lines[0]
 
     return check
+
+
+@pytest.fixture
+def web(monkeypatch):
+    """A host on this machine, and nothing that keeps from asking it."""
+    web = Web()
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    yield web
+    web.close()
+
+
+@pytest.fixture
+def hub(web, tmp_path, monkeypatch):
+    """That host as a hub with one model."""
+    monkeypatch.setenv("HF_ENDPOINT", web.address)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "none"))
+    return Hub(web, tmp_path / "cache")

@@ -17,7 +17,8 @@ from layers.configuration import ConvBertConfig
 from modeling import ConvBertForSequenceClassification
 from serving.predictor import Predictor
 from tasks import programs
-from tasks.glue import find_task, read_examples
+from tasks.glue import find_task
+from tasks.glue_files import read_examples
 
 SIZES = dict(
     vocab_size=1500, embedding_size=16, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,

@@ -13,7 +13,8 @@ import export
 import predict
 import run_glue
 from files.json_files import read_json
-from tasks.glue import find_task, read_examples
+from tasks.glue import find_task
+from tasks.glue_files import read_examples
 
 WORDS = ["and", "film", "honest", "is", "think"]
 

@@ -17,7 +17,8 @@ from files.json_files import read_json, write_json
 from files.weights import read_weights
 from layers.configuration import ConvBertConfig
 from layers.fast_path import bfloat16_obstacle
-from tasks.glue import TASKS, find_task, read_examples
+from tasks.glue import TASKS, find_task
+from tasks.glue_files import read_examples
 from tokenizer import ConvBertTokenizer
 from training.optimizer import layer_depth
 from training.precision import Precision

@@ -9,7 +9,8 @@ from conftest import ROOT
 import run_glue
 from files.json_files import read_json
 from layers.configuration import ConvBertConfig
-from tasks.glue import TASKS, Example, read_examples
+from tasks.glue import TASKS, Example
+from tasks.glue_files import read_examples
 from tasks.tables import Row
 from training import fine_tuning
 

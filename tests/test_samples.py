@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from tasks.entities import entities
-from tasks.glue import TASKS, read_examples
+from tasks.glue import TASKS
+from tasks.glue_files import read_examples
 from tasks.questions import Reading
 from tasks.scores import score
 from tasks.tags import read_sentences, scheme_of

@@ -1,8 +1,17 @@
-"""A host on this machine that answers rightly, wrongly, or not at all."""
+"""A host on this machine that answers rightly, wrongly, or not at all; also as a Hugging Face hub."""
 
+import hashlib
 import http.server
+import io
+import json
+import pickle
 import threading
 import time
+import zipfile
+
+import numpy as np
+
+from files.weights import write_safetensors
 
 
 class Web:
@@ -81,3 +90,57 @@ def failing(status):
 
 def redirect(url, status=302):
     return lambda handler: answer(handler, b"", status=status, Location=url)
+
+
+VOCABULARY = "".join(f"word{number}\n" for number in range(1000)).encode()
+
+
+def torch_like(compression=zipfile.ZIP_STORED):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", compression) as archive:
+        archive.writestr("a/data.pkl", pickle.dumps({}))
+        archive.writestr("a/data/0", bytes(1000))
+    return file.getvalue()
+
+
+def safetensors(tmp_path, **arrays):
+    write_safetensors(tmp_path / "made", arrays or {"a": np.arange(100.0)})
+    content = (tmp_path / "made").read_bytes()
+    (tmp_path / "made").unlink()
+    return content
+
+
+COMMIT = "c0ffee" + "0" * 34
+
+
+class Hub:
+    """A host as a hub with one model or dataset, its cache, and what it has."""
+
+    def __init__(self, web, cache, kind="models", name="some/model"):
+        self.web, self.kind, self.name, self.files = web, kind, name, {}
+        self.cache = cache / f"{kind}--{name.replace('/', '--')}"
+
+    def has(self, states=True, revision="main", name=None, **files):
+        """files: with "__" for "."; states: the hub says how large they are, and their checksums."""
+        self.files = {name.replace("__", "."): content for name, content in files.items()}
+        page = f"/{name or self.name}" if self.kind == "models" else f"/{self.kind}/{name or self.name}"
+        siblings = []
+        for file, content in self.files.items():
+            entry = {"rfilename": file}
+            if states:
+                entry |= {
+                    "size": len(content),
+                    "blobId": hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest(),
+                }
+                if file.endswith((".safetensors", ".bin", ".parquet")):
+                    entry["lfs"] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            siblings.append(entry)
+            self.web.files[f"{page}/resolve/{COMMIT}/{file}"] = content
+        about = json.dumps({"sha": COMMIT, "siblings": siblings}).encode()
+        self.web.files[f"/api/{self.kind}/{name or self.name}/revision/{revision}"] = about
+
+    def fetched(self):
+        """The files that were asked for since the last time."""
+        found = [path.rpartition("/")[2] for path in self.web.paths() if "/resolve/" in path]
+        self.web.asked.clear()
+        return sorted(found)

@@ -1,11 +1,8 @@
-"""tasks.glue: readers on real data and on awkward files, labels, scores, downloads that fail."""
+"""tasks.glue and glue_files: readers on real data and on awkward files, labels, scores."""
 
-import hashlib
 import math
-import socket
 import subprocess
 import sys
-import time
 import warnings
 from dataclasses import replace
 
@@ -13,9 +10,9 @@ import numpy as np
 import pytest
 from conftest import ROOT, SHARED
 
-from files import downloads
 from files.errors import InputError
-from tasks.glue import TASKS, Example, find_task, read_examples
+from tasks.glue import TASKS, Example, find_task
+from tasks.glue_files import read_examples
 from tasks.scores import format_scores, score
 
 REAL = SHARED / "glue"
@@ -187,99 +184,6 @@ def test_unknown_split_lists_the_known():
         InputError, match="MNLI has no split 'dev'; it has train, dev_matched, dev_mismatched, test_matched"
     ):
         read_examples(TASKS["MNLI"], "dev", REAL)
-
-
-# ------------------------------------------------------------------------------------------------------------- download
-
-
-@pytest.fixture
-def glue(tmp_path, monkeypatch):
-    """PaddleNLP's loader with an empty cache folder."""
-    pytest.importorskip("paddlenlp")
-    import paddlenlp.datasets
-    import paddlenlp.utils.env
-
-    dataset = sys.modules["paddlenlp.datasets.dataset"]
-    glue = sys.modules["paddlenlp.datasets.glue"]
-    for module in (paddlenlp.utils.env, dataset, glue):
-        monkeypatch.setattr(module, "DATA_HOME", str(tmp_path))
-    return glue
-
-
-@pytest.mark.parametrize("name", TASKS)
-def test_download_uses_paddlenlp_names_columns_and_labels(glue, monkeypatch, name):
-    """Official rows through PaddleNLP's own reader: what its loader returns must mean what our reader says."""
-    task = TASKS[name]
-    config = glue.Glue.BUILDER_CONFIGS[task.paddlenlp_name]
-    samples = ROOT / "samples"
-    monkeypatch.setattr("tasks.glue._download_archives", lambda task, split: None)
-    monkeypatch.setattr(glue.Glue, "_get_data", lambda self, split: str(samples / config["splits"][split][0]))
-    for split in task.splits:
-        expected = read_examples(task, split, samples)
-        assert read_examples(task, split) == expected
-        assert len(expected) >= 40
-
-
-def test_cached_archive_needs_no_network(glue, tmp_path, monkeypatch, capsys):
-    import zipfile
-
-    def refuse(*_):
-        raise AssertionError("tried to download")
-
-    monkeypatch.setattr("tasks.glue.download", refuse)
-    folder = tmp_path / "Glue"
-    folder.mkdir()
-    with zipfile.ZipFile(folder / "RTE.zip", "w") as archive:
-        for split in ("train", "dev", "test"):
-            archive.write(ROOT / "samples" / "RTE" / f"{split}.tsv", f"RTE/{split}.tsv")
-    checksum = hashlib.md5((folder / "RTE.zip").read_bytes()).hexdigest()
-    monkeypatch.setitem(glue.Glue.BUILDER_CONFIGS["rte"], "md5", checksum)
-    assert read_examples(TASKS["RTE"], "dev") == read_examples(TASKS["RTE"], "dev", ROOT / "samples")
-    assert capsys.readouterr().out == ""
-
-
-@pytest.mark.parametrize("name", ["SST-2", "MRPC"])
-def test_refused_connection_is_one_line(glue, monkeypatch, name):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    redirect(monkeypatch, glue, TASKS[name], port)
-    with pytest.raises(InputError) as caught:
-        read_examples(TASKS[name], "dev")
-    assert "--data_dir samples" in str(caught.value)
-    assert f"http://127.0.0.1:{port}/" in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_silent_server_is_given_up(glue, monkeypatch):
-    monkeypatch.setattr(downloads, "HUB_TIMEOUT", 0.5)
-    with socket.create_server(("127.0.0.1", 0)) as server:  # accepts connections in its backlog and never answers
-        redirect(monkeypatch, glue, TASKS["SST-2"], server.getsockname()[1])
-        start = time.perf_counter()
-        with pytest.raises(InputError, match=r"SST-2: .* can't be downloaded \(.*timed out\); give --data_dir"):
-            read_examples(TASKS["SST-2"], "train")
-        assert time.perf_counter() - start < 5
-
-
-def test_wrong_file_from_server_is_an_error(glue, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "tasks.glue.download", lambda url, target: write(target.parent, target.name, "<html>login</html>")
-    )
-    with pytest.raises(InputError, match=r"SST\.zip is not the file that PaddleNLP expects .*--data_dir"):
-        read_examples(TASKS["SST-2"], "dev")
-
-
-def test_cache_that_cannot_be_written_is_one_line(glue, tmp_path):
-    (tmp_path / "Glue").write_text("a file where the loader wants a folder")
-    with pytest.raises(InputError, match=r"RTE: .*Glue.*; give --data_dir"):
-        read_examples(TASKS["RTE"], "dev")
-
-
-def redirect(monkeypatch, glue, task, port):
-    config = glue.Glue.BUILDER_CONFIGS[task.paddlenlp_name]
-    url = config["url"]
-    local = f"http://127.0.0.1:{port}/file"
-    monkeypatch.setitem(config, "url", local if isinstance(url, str) else dict.fromkeys(url, local))
 
 
 # --------------------------------------------------------------------------------------------------------------- scores
