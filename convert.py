@@ -29,8 +29,8 @@ def main(argv=None):
     )
     parser.add_argument(
         "--input", required=True,
-        help="checkpoint folder or file, hf:OWNER/NAME or hf:OWNER/NAME@REVISION, or a published model such as "
-        "convbert-small or bert-base-uncased",
+        help="checkpoint folder or file, hf:OWNER/NAME or hf:OWNER/NAME@REVISION (ms: for ModelScope's), or a "
+        "published model such as convbert-small or bert-base-uncased",
     )  # fmt: skip
     parser.add_argument("--output", required=True, help="new folder for the result")
     parser.add_argument("--to", choices=["paddle", "hf"], default="paddle", help="format of the result")

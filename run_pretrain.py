@@ -50,7 +50,7 @@ def part_of_many(text):
 
 def make_parser():
     parser = ArgumentParser("Pre-train a model on raw text.")
-    names = "a size, which starts at random, or a checkpoint folder or hf:OWNER/NAME to go on from"
+    names = "a size, which starts at random, or a checkpoint folder, hf:OWNER/NAME or ms:OWNER/NAME to go on from"
     padding = "convolutions do not see padding"
     model = add_model(
         parser, MODEL_TYPES, model_name_or_path=dict(help=names), mask_conv_padding=dict(help=padding)

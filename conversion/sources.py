@@ -1,4 +1,4 @@
-"""The folder behind any source that a user may name: a folder, a published model, hf:OWNER/NAME."""
+"""The folder behind any source that a user may name: a folder, a published model, hf:OWNER/NAME, ms:OWNER/NAME."""
 
 import atexit
 import contextlib
@@ -9,8 +9,8 @@ from conversion.config_files import is_complete, require_type
 from conversion.formats import convert, format_of
 from conversion.paddlenlp_models import zoo_model
 from family.configurations import PUBLISHED
+from files import hub, model_scope
 from files.downloads import shipped, zoo_file
-from files.hub import fetch
 from files.json_files import write_json
 from files.temporary import temporary_folder
 from layers.configuration import PRESETS
@@ -19,13 +19,18 @@ _copies = contextlib.ExitStack()  # the folders that are made here
 atexit.register(_copies.close)
 
 
+HUBS = {"hf": hub.fetch, "ms": model_scope.fetch}
+
+
 def fetched(name):
-    """The folder of "hf:OWNER/NAME" or "hf:OWNER/NAME@REVISION", downloaded once; anything else as it is."""
-    return fetch(name.removeprefix("hf:")) if name.startswith("hf:") else name
+    """The folder of "hf:OWNER/NAME" or "hf:OWNER/NAME@REVISION", downloaded once, or of ModelScope's, "ms:OWNER/NAME";
+    anything else as it is."""
+    place, colon, model = name.partition(":")
+    return HUBS[place](model) if colon and place in HUBS else name
 
 
 def locate(name):
-    """The folder or file for any source a user may name; "hf:OWNER/NAME" and published models are downloaded once."""
+    """The folder or file for any source a user may name; those on hubs and published models are downloaded once."""
     name = shipped(fetched(name))
     if name in PRESETS and not os.path.isdir(name):
         zoo_file(name, "vocab.txt")
@@ -36,10 +41,10 @@ def locate(name):
 def resolve(name, model_type="convbert"):
     """What `from_pretrained` of a model type can load for any source a user may name.
 
-    "hf:OWNER/NAME", Hugging Face's folders and TensorFlow checkpoints are converted into a folder that lives as long as
-    this process, as does that of a BERT, ELECTRA or ERNIE of Paddle's model zoo; convbert-tiny is the folder that comes
-    with the project; ConvBERT's other published names and folders in our format are returned as they are. A folder of
-    PaddleNLP's whose config.json leaves sizes out is copied with them.
+    Models on hubs ("hf:OWNER/NAME", "ms:OWNER/NAME"), Hugging Face's folders and TensorFlow checkpoints are converted
+    into a folder that lives as long as this process, as does that of a BERT, ELECTRA or ERNIE of Paddle's model zoo;
+    convbert-tiny is the folder that comes with the project; ConvBERT's other published names and folders in our format
+    are returned as they are. A folder of PaddleNLP's whose config.json leaves sizes out is copied with them.
     """
     source = shipped(fetched(name))
     if not (os.path.isdir(source) or tensorflow_checkpoint.find(source)):

@@ -81,7 +81,7 @@ def add_model(parser, model_types, **own):
 
 def add_fine_tuned_model(parser, model_types):
     """To add_model, where a fine-tuning may begin."""
-    names = "a published model's name, a checkpoint folder (ours, PaddleNLP's or Hugging Face's), or hf:OWNER/NAME"
+    names = "published model, checkpoint folder (ours, PaddleNLP's, Hugging Face's), hf:OWNER/NAME or ms:OWNER/NAME"
     group = add_model(parser, model_types, model_name_or_path=dict(help=names))
     group.add_argument("--init_from", metavar="FOLDER", help="fine-tuned model, MNLI's say, to start from; head anew")
     group.add_argument("--from_scratch", action=FLAG, default=False, help="take the configuration, start at random")
