@@ -25,7 +25,7 @@ def pinned(file):
 def test_every_requirement_has_a_version(version):
     from packaging.requirements import Requirement
 
-    pins = pinned(PINS[version])
+    pins, here, elsewhere = pinned(PINS[version]), set(), set()
     for file in ("requirements-core.txt", "requirements.txt"):
         for line in (ROOT / file).read_text("utf-8").splitlines():
             line = line.partition("#")[0].strip()
@@ -33,9 +33,11 @@ def test_every_requirement_has_a_version(version):
                 continue
             wanted = Requirement(line)
             if wanted.marker and not wanted.marker.evaluate({"python_version": version}):
-                assert wanted.name.lower() not in pins
+                elsewhere.add(wanted.name.lower())
                 continue
+            here.add(wanted.name.lower())
             assert wanted.specifier.contains(pins[wanted.name.lower()]), line
+    assert not (elsewhere - here) & pins.keys()
 
 
 def test_no_python_is_one_line(tmp_path):
