@@ -43,7 +43,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     if args.to == "hf" and args.dtype != "float32":
         parser.error("--dtype float16 is for --to paddle; Hugging Face chooses the type when it loads")
-    architecture = convert(locate(args.input), args.output, args.to, args.backbone_only, args.dtype)
+    architecture = convert(locate(args.input), args.output, args.to, args.backbone_only, args.dtype, name=args.input)
     print(f"{args.input} → {args.output}: {architecture}", flush=True)
     if args.verify:
         joint = [folder for folder in ("discriminator", "generator") if (Path(args.output) / folder).is_dir()]

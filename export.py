@@ -9,6 +9,8 @@ integers it can't: there the agreement, and on a dev set both scores, are report
 
 import runtime  # noqa: F401  (before Paddle)
 
+import contextlib
+import shutil
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -160,6 +162,8 @@ def main(argv=None):
         write_json(folder / "config.json", model.config_dict())
         predictor.tokenizer.model_max_length = predictor.max_seq_length
         predictor.tokenizer.save_pretrained(folder)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copyfile(Path(shipped(args.model)) / "README.md", folder / "README.md")
         if args.format == "onnx":
             programs.save_onnx(model, folder)
         else:

@@ -146,6 +146,9 @@ def mean_loss(run, inputs):
     return losses.mean_loss(run.task, run.model(**inputs), labels, run.weights)
 
 
+USE = 'python predict.py --model {} "a text"', 'python predict.py --model {} "a text" --text_pair "another"'
+
+
 def train(run, texts, dev):
     """See fine_tuning.fine_tune."""
 
@@ -155,7 +158,7 @@ def train(run, texts, dev):
 
     loop = Loop(
         functools.partial(pieces, run, texts), mean_loss, functools.partial(evaluate_dev, run, dev),
-        write, run.save_model, functools.partial(draw_dev_reports, run, dev),
+        write, run.save_model, USE[run.task.is_pair], functools.partial(draw_dev_reports, run, dev),
     )  # fmt: skip
     return fine_tune(run, run.task.name, texts.lengths, loop)
 

@@ -154,14 +154,16 @@ class Run(NamedTuple):
         self.model.save_pretrained(str(folder))
         self.tokenizer.save_pretrained(folder)
 
-    def save_parts(self):
+    def save_parts(self, state):
         """The models that people use, each in a folder of its own."""
         from files.atomic import atomic_folder
+        from training.model_card import card_of_pretraining
 
         for name, part in self.objective.parts().items():
             with atomic_folder(self.output / name) as folder:
                 part.save_pretrained(str(folder))
                 self.tokenizer.save_pretrained(folder)
+                card_of_pretraining(self, folder, name, part, state)
 
 
 def backward(run, batch, step):
@@ -251,7 +253,7 @@ def train(run, last=None, settings=None):
                 if run.processes.writes:
                     log(f"eval {_words(found)}, eval done total : {time.time() - started} s")
             if run.processes.writes:
-                run.save_parts()
+                run.save_parts(steps.state | {"step": steps.step})
         if steps.saves:
             steps.state["sums"] = np.asarray(sums).tolist()
             steps.save(run.save_model)

@@ -186,6 +186,7 @@ def run_all(args, processes):
         loop = Loop(
             functools.partial(pieces, run, rows), mean_loss, functools.partial(evaluate, run, dev, metric),
             functools.partial(write_best, run, dev), run.save_model,
+            'python predict.py --model {} --question "a question" --context "the text that answers it"',
         )  # fmt: skip
         state = fine_tune(run, "answers", rows.lengths, loop)
     else:

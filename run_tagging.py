@@ -165,7 +165,7 @@ def run_all(args, processes):
             say_rows(args, sentences.pop("train"), rows)
         loop = Loop(
             functools.partial(pieces, run, rows), mean_loss, functools.partial(evaluate, run, dev, scheme),
-            functools.partial(write_best, run, dev, scheme), run.save_model,
+            functools.partial(write_best, run, dev, scheme), run.save_model, 'python predict.py --model {} "a text"',
         )  # fmt: skip
         state = fine_tune(run, "tags", rows.lengths, loop)
     else:

@@ -4,6 +4,7 @@ What one of the libraries cannot hold is an error that says why; nothing is drop
 """
 
 import logging
+import shutil
 from pathlib import Path
 
 from conversion import tensorflow_checkpoint, weight_names
@@ -14,6 +15,7 @@ from files.errors import InputError
 from files.json_files import read_json_object, write_json
 from files.weights import in_full, is_hugging_face, read_names, read_weights, release_memory, write_safetensors
 from layers.configuration import ConvBertConfig
+from layers.model_card import write_card
 from text.tokenizer_files import stored_length
 
 logger = logging.getLogger("convbert")
@@ -85,7 +87,7 @@ def read_checkpoint(source, backbone_only=False, model_type=None):
     return model, tokenizer
 
 
-def convert(source, output, to="paddle", backbone_only=False, dtype="float32", model_type=None):
+def convert(source, output, to="paddle", backbone_only=False, dtype="float32", model_type=None, name=None):
     """Converts the checkpoint `source` into the new folder `output`, whole or not at all.
 
     Configuration, label names, vocabulary and tokenizer settings come along.
@@ -93,6 +95,7 @@ def convert(source, output, to="paddle", backbone_only=False, dtype="float32", m
     Args:
         to: "paddle" for this project and PaddleNLP, "hf" for Hugging Face.
         backbone_only, model_type: see read_checkpoint.
+        name: the source as the user calls it, for the card; None: no card.
         dtype: of the stored weights, "float32" or, for "paddle" only, "float16".
 
     Returns:
@@ -114,6 +117,8 @@ def convert(source, output, to="paddle", backbone_only=False, dtype="float32", m
         else:
             model.save_pretrained(folder, dtype)
             _save_tokenizer(tokenizer, folder, f"{ARCHITECTURES[model.config.model_type].prefix}Tokenizer")
+        if name:
+            _bring_card(source, name, folder, model, to)
     architecture = type(model).__name__
     if (
         to == "paddle"
@@ -122,6 +127,18 @@ def convert(source, output, to="paddle", backbone_only=False, dtype="float32", m
     ):
         logger.warning("this project loads the head; PaddleNLP, whose own has a pooler, should load the encoder only")
     return architecture
+
+
+def _bring_card(source, name, folder, model, to):
+    """The source's own card, else one that says where the model comes from."""
+    card = Path(source) / "README.md"
+    if card.is_file():
+        shutil.copyfile(card, folder / card.name)
+        return
+    front = {"base_model": name.removeprefix("hf:").partition("@")[0]} if name.startswith("hf:") else {}
+    name = name if ":" in name else "/".join(Path(name).parts[-2:])
+    library = "transformers" if to == "hf" else None
+    write_card(folder, model, f"{model.config.title} from {name}", {}, "Converted by convert.py.", library, **front)
 
 
 # The three readers return parts, two of a joint checkpoint: our class, our name → array, what config.json shall say.

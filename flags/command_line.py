@@ -145,6 +145,14 @@ def require_new(overwrite, **files):
             raise InputError(f"--{flag} {path}: its folder does not exist; make it first")
 
 
+_command = []
+
+
+def command_line():
+    """The script that this process runs, and its arguments; [] outside of one."""
+    return list(_command)
+
+
 def script(main):
     """Decorates a script's `main(argv=None)`: bad input and what the system refuses become one line and status 2."""
 
@@ -152,6 +160,7 @@ def script(main):
     def guarded(argv=None):
         import runtime  # which ends the process on Windows, and says what to do there
 
+        _command[:] = os.path.basename(main.__code__.co_filename), *(sys.argv[1:] if argv is None else argv)
         try:
             if signal.getsignal(signal.SIGINT) is runtime.end_at_once:
                 signal.signal(signal.SIGINT, signal.default_int_handler)

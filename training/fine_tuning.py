@@ -75,7 +75,8 @@ class Loop(NamedTuple):
     of order.weighted_pieces. loss: function of the run and of name → tensor: their mean loss. evaluate: function of
     nothing: split → loss and scores, what write and draw take, the number by which models are compared, NaN where it
     means nothing. write: function of that: the best model and its reports; returns what the run's state shall say of
-    it, a dict, or None. draw: the same for pictures, after all is saved. save: function of a folder: the model.
+    it, a dict, or None. save: function of a folder: the model. use: a command that uses it, with {} for its folder.
+    draw: as write, for pictures, after all is saved.
     """
 
     pieces: Any
@@ -83,6 +84,7 @@ class Loop(NamedTuple):
     evaluate: Any
     write: Any
     save: Any
+    use: str
     draw: Any = None
 
 
@@ -100,6 +102,7 @@ def fine_tune(run, title, lengths, loop):
     """
     from training.curves import draw_curves
     from training.loop import Plan, Steps
+    from training.model_card import card_of_run
     from training.order import ahead, shuffled_batches
 
     args = run.args
@@ -131,6 +134,7 @@ def fine_tune(run, title, lengths, loop):
             best = steps.evaluated(results, score) and run.processes.writes
             if best:
                 steps.state |= loop.write(found) or {}
+                card_of_run(run, loop.use, steps.state)
         if steps.saves:
             steps.save(loop.save)
         if best and loop.draw:

@@ -13,6 +13,7 @@ from files.atomic import atomic_folder, clear_leftovers
 from files.errors import InputError
 from files.json_files import read_json, write_json
 from files.weights import read_weights, write_safetensors
+from layers.model_card import is_own
 
 MASTER = "master_weight"  # the float32 original of a weight that is float16 or bfloat16
 FINISHED = "results.json", "checkpoint-*"  # what a run leaves only where it left last/, too
@@ -70,6 +71,9 @@ def clear_old_run(folder):
 def _written(folder, patterns=None):
     """The paths in `folder` that a run writes, or those of them that fit one of the patterns."""
     is_model = (folder / "config.json").is_file()
+    card = folder / "README.md"
+    if patterns is None and is_model and card.is_file() and is_own(card):
+        yield card
     for pattern in patterns or (*RUN, *(MODEL if is_model else ())):
         yield from sorted(folder.glob(pattern))
 
