@@ -1,4 +1,4 @@
-"""Converts checkpoints between this project (= PaddleNLP) and Hugging Face, and ConvBERT's from TensorFlow.
+"""Converts checkpoints between this project (= PaddleNLP) and Hugging Face, and those of the TensorFlow originals.
 
     python convert.py --input FOLDER_OR_hf:OWNER/NAME --output FOLDER [--to paddle|hf]
 
@@ -25,7 +25,7 @@ logger = logging.getLogger("convbert")
 def main(argv=None):
     parser = ArgumentParser(
         "Convert checkpoints of ConvBERT, BERT, ELECTRA and ERNIE between this project (= PaddleNLP) and Hugging Face, "
-        "and ConvBERT's of the TensorFlow original."
+        "and those of the first three from their TensorFlow code."
     )
     parser.add_argument(
         "--input", required=True,

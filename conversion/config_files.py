@@ -1,5 +1,6 @@
 """What a checkpoint's config.json, its weights' names and their shapes say of the model, whoever wrote them."""
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -15,10 +16,15 @@ SAME_ACTIVATIONS = {  # other libraries' names of functions that have another on
 }
 
 
+GOOGLE_S = "bert_config.json"  # beside BERT's checkpoints of TensorFlow
+
+
 def read_config(folder):
     """The content of a folder's config.json, activations by our names; {} where there is none. Raises InputError."""
     folder = Path(folder)
     if not (folder / "config.json").is_file():
+        if (folder / GOOGLE_S).is_file():
+            return {"model_type": "bert", **read_json_object(folder / GOOGLE_S)}
         if (folder / "model_config.json").is_file():
             raise InputError(
                 f"{folder}: its model_config.json is of a PaddleNLP before 2.5; let a later one load and save it"
@@ -108,4 +114,5 @@ def sizes_of(weights, kind):
         "encoder.layers.0.linear1.weight": ("hidden_size", "intermediate_size"),
     }.items():
         sizes |= zip(fields, shapes.get(name, ()))  # noqa: B905  (the other length is the hidden size)
-    return sizes | {"use_task_id": "task_type_vocab_size" in sizes}
+    sizes["use_task_id"] = "task_type_vocab_size" in sizes
+    return {field.name: sizes[field.name] for field in dataclasses.fields(config_class(kind)) if field.name in sizes}

@@ -8,13 +8,22 @@ import shutil
 from pathlib import Path
 
 from conversion import tensorflow_checkpoint, weight_names
-from conversion.config_files import SAME_ACTIVATIONS, find_model_type, first_architecture, read_config, with_sizes
+from conversion.config_files import (
+    GOOGLE_S,
+    SAME_ACTIVATIONS,
+    find_model_type,
+    first_architecture,
+    read_config,
+    require_type,
+    sizes_of,
+    with_sizes,
+)
 from family.architectures import ARCHITECTURES, class_named, config_class
 from files.atomic import atomic_folder
 from files.errors import InputError
 from files.json_files import read_json_object, write_json
 from files.weights import in_full, is_hugging_face, read_names, read_weights, release_memory, write_safetensors
-from layers.configuration import ConvBertConfig
+from layers.configuration import ConvBertConfig, model_type_of
 from layers.model_card import write_card
 from text.tokenizer_files import stored_length
 
@@ -60,13 +69,12 @@ def read_checkpoint(source, backbone_only=False, model_type=None):
 
         tokenizer = ConvBertTokenizer.from_pretrained(folder)
     content = read_config(folder)
-    weights = {} if original else read_weights(source)
-    kind = find_model_type(content, weights, model_type, folder / "config.json")
-    if original and kind != "convbert":
-        raise InputError(f"{source}: a TensorFlow checkpoint; of those only ConvBERT's are read here")
     if original:
-        parts = _original_parts(original, content, backbone_only)
+        kind, parts = _original_parts(original, content, backbone_only)
+        require_type(source, kind, model_type)
     else:
+        weights = read_weights(source)
+        kind = find_model_type(content, weights, model_type, folder / "config.json")
         read_parts = _hugging_face_parts if is_hugging_face(weights) else _our_parts
         parts = read_parts(source, kind, weights, content, backbone_only)
     pad_id = {"pad_token_id": tokenizer.pad_token_id} if tokenizer else {}
@@ -184,8 +192,11 @@ def _hugging_face_parts(source, kind, weights, content, backbone_only):
         content = {"num_attention_heads": 4, **content}  # Hugging Face's default
     content = with_sizes(content, kind, ours, source)
     part = _backbone(kind, ours, content) if backbone_only else (architecture, ours, content)
-    if part[0].endswith("ForMultipleChoice") and (reason := _summary_obstacle(content, kind)):
-        raise InputError(f"{source}: {reason}; --backbone_only converts the rest")
+    if part[0].endswith("ForMultipleChoice"):
+        if reason := _summary_obstacle(content, kind):
+            raise InputError(f"{source}: {reason}; --backbone_only converts the rest")
+        for key in ("summary_type", "summary_activation"):  # which write_hugging_face says anew
+            part[2].pop(key, None)
     if reason := hugging_face_obstacle(config_class(kind).from_dict(content), part[0]):
         raise InputError(f"{source}: {reason}")
     return [part]
@@ -204,15 +215,33 @@ def _summary_obstacle(content, kind):
     return None
 
 
+HEAD_SIZE = 64  # of every ELECTRA that was published
+
+
 def _original_parts(source, content, backbone_only):
+    """The model type and the parts of a TensorFlow checkpoint; what shapes say counts, not what `content` does."""
+    kind, found = tensorflow_checkpoint.read(source, backbone_only)
+    if content:
+        require_type(f"{source}'s config.json", model_type_of(content, kind), kind)
     parts = []
-    for architecture, weights, labels in tensorflow_checkpoint.read(source, backbone_only):
-        shapes = ConvBertConfig.of_weights(weights)
+    for architecture, weights, labels in found:
+        shapes = ConvBertConfig.of_weights(weights) if kind == "convbert" else sizes_of(weights, kind)
+        shapes |= config_class(kind).of_pooler(f"{kind}.pooler.dense.weight" in weights)
+        if kind != "convbert" and ("num_attention_heads" not in content or parts):  # a file tells the first part's
+            shapes["num_attention_heads"] = _heads(source, kind, shapes["hidden_size"])
         outputs = weights.get("classifier.out_proj.bias", weights.get("classifier.bias"))
         if outputs is not None:
             shapes |= {"num_labels": len(outputs), "label_names": labels, "classifier": "linear"}
         parts.append((architecture, weights, {**content, **shapes}))
-    return parts
+    return kind, parts
+
+
+def _heads(source, kind, hidden):
+    """ELECTRA's code tells heads by the size; BERT's has them in a file."""
+    if kind == "bert":
+        raise InputError(f"{source}: no {GOOGLE_S} or config.json beside it, which tells the number of heads")
+    logger.warning("%s: tells no number of heads; taken to have one for each %d hidden units", source, HEAD_SIZE)
+    return max(1, hidden // HEAD_SIZE)
 
 
 def _backbone(kind, weights, content):

@@ -1,8 +1,10 @@
-"""The authors' TensorFlow checkpoints: found, read, and brought under our names.
+"""Checkpoints of ConvBERT's, ELECTRA's and BERT's TensorFlow code: found, read, and brought under our names.
 
-Source: the variable scopes in github.com/yitu-opensource/ConvBert (model/modeling.py, run_pretraining.py, finetune/):
-`electra` (the discriminator, or a fine-tuned encoder), `generator`, `generator_predictions`,
-`discriminator_predictions` and `task_specific/TASK`. Both encoders read the embeddings in `electra`.
+Sources: the variable scopes in github.com/yitu-opensource/ConvBert (model/modeling.py, run_pretraining.py, finetune/),
+which are those of github.com/google-research/electra: `electra` (the discriminator, or a fine-tuned encoder),
+`generator`, `generator_predictions`, `discriminator_predictions` and `task_specific/TASK`; both encoders read the
+embeddings in `electra`. And in github.com/google-research/bert (modeling.py, run_pretraining.py, run_classifier.py,
+run_squad.py): `bert`, `cls/predictions`, `cls/seq_relationship`, `cls/squad`, `output_weights` and `output_bias`.
 """
 
 import os
@@ -12,15 +14,17 @@ from pathlib import Path
 import numpy as np
 
 from conversion import weight_names
+from family.architectures import ARCHITECTURES
 from files.errors import InputError
 
-TASKS = {  # the original's name of a task → our class and the label names in the original's order
-    **dict.fromkeys(("cola", "sst", "mrpc", "qqp", "wnli", "sts"), ("ConvBertForSequenceClassification", None)),
-    **dict.fromkeys(("rte", "qnli"), ("ConvBertForSequenceClassification", ["entailment", "not_entailment"])),
-    "mnli": ("ConvBertForSequenceClassification", ["contradiction", "entailment", "neutral"]),
-    "chunk": ("ConvBertForTokenClassification", None),
+TASKS = {  # the original's name of a task → our head and the label names in the original's order
+    **dict.fromkeys(("cola", "sst", "mrpc", "qqp", "wnli", "sts"), ("ForSequenceClassification", None)),
+    **dict.fromkeys(("rte", "qnli"), ("ForSequenceClassification", ["entailment", "not_entailment"])),
+    "mnli": ("ForSequenceClassification", ["contradiction", "entailment", "neutral"]),
+    "chunk": ("ForTokenClassification", None),
 }
 SCOPES = {"electra", "generator", "generator_predictions", "discriminator_predictions", "task_specific"}
+BERT_SCOPES = {"bert", "cls", "output_weights", "output_bias"}
 OPTIMIZER = ("/adam_m", "/adam_v", "global_step")  # endings of what is not the model's
 
 
@@ -51,48 +55,79 @@ def read(checkpoint, backbone_only=False):
         backbone_only: the encoder alone; of a pre-training checkpoint, the discriminator's.
 
     Returns:
-        list of parts, the discriminator and the generator for a pre-training checkpoint, else one: each our class, our
-        name → float32 array, and the label names or None.
+        The model type and a list of parts, the discriminator and the generator for a pre-training checkpoint, else one:
+        each our class, our name → float32 array, and the label names or None.
 
     Raises:
         InputError: no TensorFlow, a damaged file, or variables that this project has no place for.
     """
     variables = _read_variables(checkpoint)
     scopes = {name.partition("/")[0] for name in variables}
+    if "bert" in scopes and "electra" not in scopes:
+        return "bert", _bert_parts(checkpoint, variables, scopes, backbone_only)
+    kind = "convbert" if any("/conv_attn_" in name for name in variables) else "electra"
+    return kind, _electra_parts(checkpoint, kind, variables, scopes, backbone_only)
+
+
+def _electra_parts(checkpoint, kind, variables, scopes, backbone_only):
+    prefix = ARCHITECTURES[kind].prefix
     if "electra" not in scopes or scopes - SCOPES:
         strange = ", ".join(sorted(scopes - SCOPES)) or "no electra/…"
         raise InputError(f"{checkpoint}: not one of the original's checkpoints: it has {strange}")
     tasks = sorted({name.split("/")[1] for name in variables if name.startswith("task_specific/")})
 
-    def part(architecture, encoder, head=None, labels=None):
+    def part(head, encoder, head_scope=None, labels=None):
         """Variables of one encoder and one head, under our names."""
         found = {}
         for name, array in variables.items():
             scope, _, rest = name.partition("/")
             if scope == encoder or name.startswith("electra/embeddings/"):
                 found[rest] = array
-            elif scope == head:
+            elif scope == head_scope:
                 found[re.sub("^task_specific/[^/]+", "task_specific", name)] = array
+        architecture = f"{prefix}{head}"
         return architecture, weight_names.from_tensorflow(found, architecture, checkpoint), labels
 
     if backbone_only or scopes == {"electra"}:
-        return [part("ConvBertModel", "electra")]
+        return [part("Model", "electra")]
     if tasks:
         if len(tasks) > 1 or tasks[0] not in TASKS:
             raise InputError(f"{checkpoint}: no head here for {', '.join(tasks)}; --backbone_only converts the encoder")
-        architecture, labels = TASKS[tasks[0]]
-        return [part(architecture, "electra", "task_specific", labels)]
+        head, labels = TASKS[tasks[0]]
+        if kind == "electra" and head == "ForSequenceClassification":
+            raise InputError(
+                f"{checkpoint}: its classifier is one dense layer, those of ELECTRA here two; --backbone_only converts "
+                "the encoder"
+            )
+        return [part(head, "electra", "task_specific", labels)]
     if any(name.startswith("generator/embeddings/") for name in variables):
         raise InputError(
             f"{checkpoint}: its generator has embeddings of its own; --backbone_only converts the other encoder"
         )
     parts = []
     if "discriminator_predictions" in scopes:
-        parts.append(part("ConvBertDiscriminator", "electra", "discriminator_predictions"))
+        parts.append(part("Discriminator", "electra", "discriminator_predictions"))
     if "generator_predictions" in scopes:
         encoder = "generator" if "generator" in scopes else "electra"  # one encoder for both, or masked words alone
-        parts.append(part("ConvBertGenerator", encoder, "generator_predictions"))
+        parts.append(part("Generator", encoder, "generator_predictions"))
     return parts
+
+
+def _bert_parts(checkpoint, variables, scopes, backbone_only):
+    if scopes - BERT_SCOPES:
+        strange = ", ".join(sorted(scopes - BERT_SCOPES))
+        raise InputError(f"{checkpoint}: not one of BERT's checkpoints: it has {strange}")
+    heads = {
+        "cls/squad/output_weights": "BertForQuestionAnswering",
+        "output_weights": "BertForSequenceClassification",
+        "cls/predictions/output_bias": "BertForMaskedLM",
+    }
+    architecture = next((name for sign, name in heads.items() if sign in variables), "BertModel")
+    found = {name.removeprefix("bert/"): array for name, array in variables.items()}
+    if backbone_only:
+        architecture = "BertModel"
+        found = {name.removeprefix("bert/"): array for name, array in variables.items() if name.startswith("bert/")}
+    return [(architecture, weight_names.from_tensorflow(found, architecture, checkpoint), None)]
 
 
 def _read_variables(checkpoint):

@@ -37,6 +37,7 @@ def _dense(array):
 SAME = Layout(_same, _same, _same)
 DENSE = Layout(_dense, _dense, _same)
 COLUMN = Layout(np.ravel, lambda bias: bias[:, np.newaxis], _same)  # [out, 1] in Hugging Face
+OUTPUT = Layout(_dense, _dense, _dense)  # Google's BERT has the last weight of a task as [out, in]
 DEPTHWISE = Layout(_same, _same, lambda kernel: kernel.transpose(1, 2, 0))  # [K, E, 1] in TensorFlow → [E, 1, K]
 POINTWISE = Layout(_same, _same, lambda kernel: kernel.transpose(2, 1, 0))  # [1, E, out] in TensorFlow → [out, E, 1]
 
@@ -60,8 +61,8 @@ PROJECTION = {  # of the embeddings, where they are smaller than the hidden stat
 TASKS = {"embeddings.task_type_embeddings.weight": ("embeddings.task_type_embeddings.weight", None, SAME)}
 
 POOLER = {
-    "pooler.dense.weight": ("pooler.dense.weight", None, DENSE),
-    "pooler.dense.bias": ("pooler.dense.bias", None, SAME),
+    "pooler.dense.weight": ("pooler.dense.weight", "pooler/dense/kernel", DENSE),
+    "pooler.dense.bias": ("pooler.dense.bias", "pooler/dense/bias", SAME),
 }
 
 ENCODERS = {
@@ -116,21 +117,33 @@ MIXED = {  # what a layer of ConvBERT has besides
     ),
 }  # fmt: skip
 
-CLASSIFIER = {
-    "classifier.weight": ("classifier.weight", None, DENSE),
-    "classifier.bias": ("classifier.bias", None, SAME),
+CLASSIFIER = {  # TensorFlow's names: of the ELECTRA family's tags, and of BERT's classifier
+    "classifier.weight": ("classifier.weight", "task_specific/dense/kernel", DENSE),
+    "classifier.bias": ("classifier.bias", "task_specific/dense/bias", SAME),
+}
+BERT_CLASSIFIER = {
+    "classifier.weight": ("classifier.weight", "output_weights", OUTPUT),
+    "classifier.bias": ("classifier.bias", "output_bias", SAME),
 }
 ANSWERS = {
-    "classifier.weight": ("qa_outputs.weight", None, DENSE),
-    "classifier.bias": ("qa_outputs.bias", None, SAME),
+    "classifier.weight": ("qa_outputs.weight", "cls/squad/output_weights", OUTPUT),
+    "classifier.bias": ("qa_outputs.bias", "cls/squad/output_bias", SAME),
 }
 WORDS = {  # BERT's and ERNIE's masked language model
-    "cls.predictions.transform.weight": ("cls.predictions.transform.dense.weight", None, DENSE),
-    "cls.predictions.transform.bias": ("cls.predictions.transform.dense.bias", None, SAME),
-    "cls.predictions.layer_norm.weight": ("cls.predictions.transform.LayerNorm.weight", None, SAME),
-    "cls.predictions.layer_norm.bias": ("cls.predictions.transform.LayerNorm.bias", None, SAME),
-    "cls.predictions.decoder_bias": ("cls.predictions.bias", None, SAME),
-}
+    "cls.predictions.transform.weight": (
+        "cls.predictions.transform.dense.weight", "cls/predictions/transform/dense/kernel", DENSE,
+    ),
+    "cls.predictions.transform.bias": (
+        "cls.predictions.transform.dense.bias", "cls/predictions/transform/dense/bias", SAME,
+    ),
+    "cls.predictions.layer_norm.weight": (
+        "cls.predictions.transform.LayerNorm.weight", "cls/predictions/transform/LayerNorm/gamma", SAME,
+    ),
+    "cls.predictions.layer_norm.bias": (
+        "cls.predictions.transform.LayerNorm.bias", "cls/predictions/transform/LayerNorm/beta", SAME,
+    ),
+    "cls.predictions.decoder_bias": ("cls.predictions.bias", "cls/predictions/output_bias", SAME),
+}  # fmt: skip
 
 HEADS = {  # our class → its head; None: that library's head has no such weight
     "ConvBertModel": {},
@@ -140,10 +153,7 @@ HEADS = {  # our class → its head; None: that library's head has no such weigh
         "classifier.out_proj.weight": ("classifier.out_proj.weight", "task_specific/dense/kernel", DENSE),
         "classifier.out_proj.bias": ("classifier.out_proj.bias", "task_specific/dense/bias", SAME),
     },
-    "ConvBertForTokenClassification": {
-        "classifier.weight": ("classifier.weight", "task_specific/dense/kernel", DENSE),
-        "classifier.bias": ("classifier.bias", "task_specific/dense/bias", SAME),
-    },
+    "ConvBertForTokenClassification": CLASSIFIER,
     "ConvBertForMultipleChoice": CLASSIFIER,
     "ConvBertForQuestionAnswering": ANSWERS,
     "ConvBertGenerator": {
@@ -179,9 +189,9 @@ HEADS = {  # our class → its head; None: that library's head has no such weigh
 
 BERT_HEADS = {  # ERNIE's too
     "Model": {},
-    "ForSequenceClassification": CLASSIFIER,
-    "ForTokenClassification": CLASSIFIER,
-    "ForMultipleChoice": CLASSIFIER,
+    "ForSequenceClassification": BERT_CLASSIFIER,
+    "ForTokenClassification": BERT_CLASSIFIER,
+    "ForMultipleChoice": BERT_CLASSIFIER,
     "ForQuestionAnswering": ANSWERS,
     "ForMaskedLM": WORDS,
 }
@@ -223,7 +233,7 @@ DROPPED = (  # on purpose: nothing is lost with them
     "cls.predictions.decoder.weight",
     "cls.predictions.decoder.bias",
 )
-UNREAD = "cls.seq_relationship."  # BERT's second head, which finds the next sentence
+UNREAD = "cls.seq_relationship.", "cls/seq_relationship/"  # BERT's second head, which finds the next sentence
 
 
 def architecture_of(names, model_type, wanted=None):

@@ -26,13 +26,6 @@ OWN = {
     "electra": {"embedding_size": 16},
     "ernie": {"use_task_id": True, "task_type_vocab_size": 5, "type_vocab_size": 3, "hidden_act": "relu"},
 }
-BOTH = ["Model", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "ForMultipleChoice"]
-HEADS = [  # of Hugging Face's
-    *((prefix, kind) for prefix in ("Bert", "Ernie") for kind in [*BOTH, "ForMaskedLM"]),
-    *(("Electra", kind) for kind in [*BOTH, "ForMaskedLM", "ForPreTraining"]),
-]
-OUR_CLASSES = {theirs: ours for ours, theirs in HUGGING_FACE_CLASSES.items() if ours.startswith("Electra")}
-EVERY_HEAD = pytest.mark.parametrize(("prefix", "kind"), HEADS, ids=["".join(head) for head in HEADS])
 
 
 def settings(prefix, **changes):
@@ -111,37 +104,11 @@ def edit(folder, change):
 # --------------------------------------------------------------------------------------------------- there and back
 
 
-@EVERY_HEAD
-def test_every_head_gives_the_same_numbers_and_comes_back_bit_for_bit(tmp_path, prefix, kind):
-    theirs = reference(prefix, kind)
-    theirs.save_pretrained(tmp_path / "hf")
-    architecture = convert(tmp_path / "hf", tmp_path / "ours")
-    assert architecture == OUR_CLASSES.get(f"{prefix}{kind}", f"{prefix}{kind}")
-    model = load(tmp_path / "ours")
-    same_outputs(theirs, model)
-    assert model.config.has_pooler == any("pooler." in name for name in theirs.state_dict())
-    assert convert(tmp_path / "ours", tmp_path / "back", to="hf") == architecture
-    same_weights(tmp_path / "hf", tmp_path / "back")
-    back, report = type(theirs).from_pretrained(tmp_path / "back", output_loading_info=True)
-    assert not report["missing_keys"]
-    assert not report["unexpected_keys"]
-    assert back.config.architectures == [f"{prefix}{kind}"]
-    same_outputs(back.eval(), model)
-
-
-@EVERY_HEAD
-def test_ours_comes_back_bit_for_bit(tmp_path, prefix, kind):
-    labels = {} if "Question" in kind else {"num_labels": 3, "label_names": ["no", "yes", "perhaps"]}
-    pooled = {"has_pooler": kind in ("Model", "ForSequenceClassification", "ForMultipleChoice")}
-    architecture = OUR_CLASSES.get(f"{prefix}{kind}", f"{prefix}{kind}")
-    sizes = [{"embedding_size": 16}, {"embedding_size": 32}] if prefix == "Electra" else [pooled]
-    for number, own in enumerate(sizes):  # with and without a projection of the embeddings
-        folder = tmp_path / str(number)
-        ours(architecture, **labels, **own).save_pretrained(folder / "ours")
-        assert convert(folder / "ours", folder / "hf", to="hf") == architecture
-        assert convert(folder / "hf", folder / "back") == architecture
-        same_weights(folder / "ours", folder / "back")
-        assert read_json(folder / "ours/config.json") == read_json(folder / "back/config.json")
+def test_embeddings_without_a_projection_come_back_bit_for_bit(tmp_path):
+    ours("ElectraGenerator", embedding_size=32).save_pretrained(tmp_path / "ours")
+    assert convert(tmp_path / "ours", tmp_path / "hf", to="hf") == "ElectraGenerator"
+    assert convert(tmp_path / "hf", tmp_path / "back") == "ElectraGenerator"
+    same_weights(tmp_path / "ours", tmp_path / "back")
 
 
 @pytest.mark.parametrize("prefix", ["Bert", "Electra", "Ernie"])

@@ -15,7 +15,7 @@ from conversion.formats import convert
 from family.architectures import class_named
 from family.configurations import PUBLISHED
 from files.errors import InputError
-from files.json_files import read_json, write_json
+from files.json_files import write_json
 from files.weights import write_safetensors
 from modeling import ConvBertConfig, ConvBertForSequenceClassification, ConvBertModel
 
@@ -125,12 +125,6 @@ def test_an_unpadded_batch_agrees_whatever_the_pad_row_holds(tmp_path):
 
 # ---------------------------------------------------------------------------------------- BERT, ELECTRA and ERNIE
 
-KINDS = ["Model", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "ForMultipleChoice"]
-FAMILY = {
-    "Bert": [*KINDS, "ForMaskedLM"],
-    "Electra": [*KINDS, "Generator", "Discriminator"],
-    "Ernie": [*KINDS, "ForMaskedLM"],
-}
 FAMILY_SETTINGS = dict(
     vocab_size=120, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48,
     max_position_embeddings=80,
@@ -140,11 +134,10 @@ OWN = {
     "Ernie": {"use_task_id": True, "task_id": 2, "hidden_act": "relu"},
     "Bert": {},
 }
-EVERY_HEAD = pytest.mark.parametrize("head", [prefix + kind for prefix, kinds in FAMILY.items() for kind in kinds])
 
 
 def prefix_of(head):
-    return next(prefix for prefix in FAMILY if head.startswith(prefix))
+    return next(prefix for prefix in ("Bert", "Electra", "Ernie") if head.startswith(prefix))
 
 
 def paddlenlp_s(head, **changes):
@@ -169,29 +162,14 @@ def same_outputs(theirs, ours):
         np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("safe", [False, True])
-@EVERY_HEAD
-def test_we_load_paddlenlp_s_family(tmp_path, head, safe):
-    theirs = paddlenlp_s(head)
-    theirs.save_pretrained(str(tmp_path / "theirs"), safe_serialization=safe)
-    assert convert(tmp_path / "theirs", tmp_path / "converted") == head
-    for folder in ("theirs", "converted"):
-        same_outputs(theirs, class_named(head).from_pretrained(tmp_path / folder, whole=True))
-
-
-@EVERY_HEAD
-def test_paddlenlp_loads_our_family(tmp_path, head):
-    cls = class_named(head)
-    ours = disturbed(cls(cls.config_class(**FAMILY_SETTINGS, **OWN[prefix_of(head)])))
-    ours.save_pretrained(tmp_path)
-    same_outputs(getattr(zoo(), head).from_pretrained(tmp_path), ours)
-
-
-def test_a_pooler_with_another_activation_is_refused(tmp_path):
-    ConvBertModel(ConvBertConfig(**SETTINGS, classifier="pooled_mlp")).save_pretrained(tmp_path)
-    write_json(tmp_path / "config.json", {**read_json(tmp_path / "config.json"), "pool_act": "relu"})
-    with pytest.raises(InputError, match="pool_act 'relu'"):
-        ConvBertModel.from_pretrained(tmp_path)
+def test_a_pooler_with_another_activation(tmp_path):
+    """Which in PaddleNLP is none; Hugging Face can't hold it."""
+    theirs = paddlenlp_s("BertForSequenceClassification", pool_act="relu")
+    theirs.save_pretrained(str(tmp_path / "theirs"))
+    assert convert(tmp_path / "theirs", tmp_path / "ours") == "BertForSequenceClassification"
+    same_outputs(theirs, class_named("BertForSequenceClassification").from_pretrained(tmp_path / "ours"))
+    with pytest.raises(InputError, match="pool_act is 'relu'; Hugging Face's pooler always has a tanh"):
+        convert(tmp_path / "ours", tmp_path / "hf", to="hf")
 
 
 def test_a_joint_electra_of_paddlenlp_s(tmp_path):
