@@ -150,7 +150,10 @@ _command = []
 
 def command_line():
     """The script that this process runs, and its arguments; [] outside of one."""
-    return list(_command)
+    if not _command:
+        return []
+    name, argv = _command
+    return [name, *(sys.argv[1:] if argv is None else argv)]
 
 
 def script(main):
@@ -160,7 +163,7 @@ def script(main):
     def guarded(argv=None):
         import runtime  # which ends the process on Windows, and says what to do there
 
-        _command[:] = os.path.basename(main.__code__.co_filename), *(sys.argv[1:] if argv is None else argv)
+        _command[:] = os.path.basename(main.__code__.co_filename), argv
         try:
             if signal.getsignal(signal.SIGINT) is runtime.end_at_once:
                 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -122,6 +122,7 @@ class PublishedRun:
         self.lengths = np.random.default_rng(0).integers(3, 60, 67349)
         self.labels = np.zeros(67349, "int64")
         self.weight = paddle.create_parameter([2], "float32")
+        self.config = config_class("convbert").from_preset("convbert-small")
 
     def __len__(self):
         return len(self.lengths)
@@ -292,7 +293,7 @@ def test_what_a_run_leaves(tiny, tmp_path):
     out = tmp_path / "out"
     assert {path.name for path in out.iterdir()} == {
         "last", "checkpoint-6", "checkpoint-8", "predictions", "config.json", "model.safetensors", "vocab.txt",
-        "tokenizer_config.json", "results.json", "curves.png", "confusion.png", "predictions_dev.tsv",
+        "tokenizer_config.json", "results.json", "curves.png", "confusion.png", "predictions_dev.tsv", "README.md",
     }  # fmt: skip
     for picture in ("curves.png", "confusion.png"):
         assert (out / picture).read_bytes().startswith(b"\x89PNG")
