@@ -183,5 +183,7 @@ def script(main):
             where = f": {error.filename}" if error.filename else ""
             print(f"{os.path.basename(sys.argv[0])}: {error.strerror}{where}", file=sys.stderr)
             return 2
+        finally:
+            _command.clear()
 
     return guarded

@@ -125,8 +125,14 @@ def test_a_pooler_s_activation(tmp_path, model_type):
 # ------------------------------------------------------------------------------------------ programs, copies, summaries
 
 
-@every_type
-@pytest.mark.parametrize("full_graph", [True, False])
+@pytest.mark.parametrize(
+    ("model_type", "full_graph"),
+    [
+        pytest.param(model_type, full, marks=pytest.mark.slow if (model_type, full) == ("convbert", False) else ())
+        for model_type in MODEL_TYPES
+        for full in (True, False)
+    ],
+)
 def test_static_programs(model_type, full_graph):
     without = dict(num_hidden_layers=1, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     model, ids = build(model_type, **without), tokens()
