@@ -76,7 +76,7 @@ def main(argv=None):
     try:
         from serving.connections import Server
     except ImportError as error:
-        raise InputError(f"needs uvicorn and fastapi ({error}): make setup") from None
+        raise InputError(f"needs uvicorn and fastapi ({error}): pip install fastapi uvicorn, or make setup") from None
 
     predictor = made(args)
     batcher = Batcher(predictor, args.max_wait_ms / 1000)

@@ -1,11 +1,13 @@
 """The Pythons that the project runs on: pinned versions for each, resolved anew, and the demo from an empty clone."""
 
 import glob
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import urllib.request
 
 import pytest
 from conftest import ROOT
@@ -107,3 +109,42 @@ def test_the_demo_of_an_empty_clone(version, tmp_path):
             env={**os.environ, "HTTPS_PROXY": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"},
         )  # fmt: skip
         assert said.returncode == 0, said.stderr
+    a_bert_folder_goes_the_whole_way(tmp_path / "project", PINS[version])
+
+
+def a_bert_folder_goes_the_whole_way(project, pins):
+    """Hugging Face's folder of one, in the demo's environment, which has none of the other libraries."""
+    make_folder = (
+        "import runtime, sys, shutil; from family.architectures import *; from conversion.formats import convert;"
+        "config = config_class('bert')(vocab_size=8192, hidden_size=64, num_hidden_layers=2, num_attention_heads=2,"
+        "intermediate_size=128); model_class('bert', 'Model')(config).save_pretrained('ours');"
+        "shutil.copy('pretrained/convbert-tiny/vocab.txt', 'ours'); convert('ours', 'theirs', to='hf')"
+    )
+    absent = "import importlib.util as u; assert not any(map(u.find_spec, ['paddlenlp', 'torch', 'transformers']))"
+    text = "the plot is inventive ."
+    for arguments in (
+        ["-c", absent], ["-c", make_folder],
+        ["run_glue.py", "--model_type", "bert", "--model_name_or_path", "theirs", "--task_name", "SST-2", "--data_dir",
+         "samples", "--max_steps", "20", "--output_dir", "tuned", "--device", "cpu"],
+        ["predict.py", "--model", "tuned", text],
+        ["export.py", "--model", "tuned", "--output", "program", "--format", "paddle_inference"],
+        ["predict.py", "--model", "program", text],
+        ["-m", "pip", "install", "--quiet", "-c", pins, "fastapi", "uvicorn"],
+    ):  # fmt: skip
+        done = subprocess.run(
+            [".venv/bin/python", *arguments], cwd=project, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    server = subprocess.Popen(
+        [".venv/bin/python", "serve.py", "--model", "tuned", "--port", "0"], cwd=project, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    try:
+        address = next(found[0] for line in server.stderr if (found := re.search(r"http://[\d.:]+", line)))
+        body = json.dumps({"text": text}).encode()
+        request = urllib.request.Request(f"{address}/predict", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            assert json.load(answer)["predictions"][0]["label"] in ("negative", "positive")
+    finally:
+        server.terminate()
+        assert server.wait(20) == 0
