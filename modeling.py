@@ -212,7 +212,7 @@ class MixedAttention(nn.Layer):
 
     def is_untouched(self):
         """Whether `weights` are all that counts."""
-        return untouched(*self.sublayers(), kinds=(*KINDS, SeparableConv))
+        return untouched(*self.children(), *self.key_conv_attn_layer.children(), kinds=(*KINDS, SeparableConv))
 
     def for_inference(self, norm):
         """The first of an inference.Layer: its kind, the weights, heads of one kind."""
