@@ -115,7 +115,8 @@ def test_it_learns(tiny, store, tmp_path):
 
 @pytest.mark.parametrize(
     "flags",
-    [{}, {"amp": "O1"}, {"model_type": "electra"}, {"model_type": "bert", "mlm_only": True},
+    [{}, pytest.param({"amp": "O1"}, marks=pytest.mark.slow),
+     pytest.param({"model_type": "electra"}, marks=pytest.mark.slow), {"model_type": "bert", "mlm_only": True},
      pytest.param({"mlm_only": True}, marks=pytest.mark.slow),
      pytest.param({"model_type": "ernie", "mlm_only": True, "amp": "O1"}, marks=pytest.mark.slow)],
 )  # fmt: skip

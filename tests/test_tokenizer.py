@@ -236,7 +236,9 @@ WINDOWS = {  # arguments, and whether there are second texts
 
 
 @pytest.mark.parametrize("split", [False, True], ids=["texts", "words"])
-@pytest.mark.parametrize("case", WINDOWS)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=pytest.mark.slow if case == "without [CLS]" else ()) for case in WINDOWS]
+)
 def test_windows_words_and_sequences_are_hugging_faces(ours, folder, hugging_face, strings, case, split):
     theirs = hugging_face.from_pretrained(folder)
     arguments, paired = WINDOWS[case]

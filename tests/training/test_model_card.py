@@ -57,14 +57,17 @@ def test_a_card_of_somebody_s_stays(tmp_path, caplog):
     assert not glue(output, "--overwrite", task="SST-2")
     assert (output / "README.md").read_text() == own
     assert "README.md: not written by a script here, and left as it is" in caplog.text
-    shutil.rmtree(output)
+
+
+@pytest.mark.slow
+def test_a_new_run_s_card_takes_the_place_of_an_old_one_s(tmp_path):
+    output = tmp_path / "out"
     assert not glue(output, task="SST-2")
-    before = (output / "README.md").read_text()
-    assert not glue(
-        output, "--overwrite", "--from_scratch", "--vocab_file", str(ROOT / "samples/vocab.txt"), task="RTE"
-    )
-    assert before != (output / "README.md").read_text()
-    assert "Of the size of `convbert-tiny`; it began at random." in (output / "README.md").read_text()
+    scratch = ["--from_scratch", "--vocab_file", str(ROOT / "samples/vocab.txt")]
+    assert not glue(output, "--overwrite", *scratch, task="RTE")
+    text = (output / "README.md").read_text()
+    assert "# ConvBERT for samples/RTE" in text
+    assert "Of the size of `convbert-tiny`; it began at random." in text
 
 
 def test_the_card_of_tags(tmp_path):

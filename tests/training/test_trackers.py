@@ -73,7 +73,15 @@ def of_wandb(folder):
 READERS = {"tensorboard": of_tensorboard, "visualdl": of_visualdl, "wandb": of_wandb}
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=needs(name)) for name in READERS])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            name, marks=[needs(name), *([pytest.mark.slow] if name == "wandb" else [])]
+        )  # it takes 10 s to begin
+        for name in READERS
+    ],
+)
 def test_a_tracker_holds_the_run_s_numbers(tiny, tmp_path, name):  # noqa: F811
     out = tmp_path / "out"
     assert run_glue.main([*command(tiny, out, **FLAGS), "--report_to", name]) == 0
