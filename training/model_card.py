@@ -44,10 +44,7 @@ def card_of_run(run, use, state):
 
 
 def _data(flags):
-    """GLUE's task, if it is the benchmark's copy, else None; what the data is called.
-
-    Own data is called by its last folder and name, which say nothing of the machine.
-    """
+    """GLUE's task, if it is the benchmark's copy, else None; what the data is called: own files by folder and name."""
     task, folder = flags.get("task_name"), flags.get("data_dir")
     if task and not folder:
         return task, f"GLUE's {task}"
