@@ -24,7 +24,7 @@ from files.errors import InputError
 from files.json_files import read_json_object, write_json
 from files.weights import in_full, is_hugging_face, read_names, read_weights, release_memory, write_safetensors
 from layers.configuration import ConvBertConfig, model_type_of
-from layers.model_card import write_card
+from layers.model_card import base_model, short_name, write_card
 from text.tokenizer_files import stored_length
 
 logger = logging.getLogger("convbert")
@@ -143,10 +143,9 @@ def _bring_card(source, name, folder, model, to):
     if card.is_file():
         shutil.copyfile(card, folder / card.name)
         return
-    front = {"base_model": name.removeprefix("hf:").partition("@")[0]} if name.startswith("hf:") else {}
-    name = name if ":" in name else "/".join(Path(name).parts[-2:])
+    title = f"{model.config.title} from {name if ':' in name else short_name(name)}"
     library = "transformers" if to == "hf" else None
-    write_card(folder, model, f"{model.config.title} from {name}", {}, "Converted by convert.py.", library, **front)
+    write_card(folder, model, title, {}, "Converted by convert.py.", library, **base_model(name))
 
 
 # The three readers return parts, two of a joint checkpoint: our class, our name → array, what config.json shall say.

@@ -117,6 +117,8 @@ def _bert_parts(checkpoint, variables, scopes, backbone_only):
     if scopes - BERT_SCOPES:
         strange = ", ".join(sorted(scopes - BERT_SCOPES))
         raise InputError(f"{checkpoint}: not one of BERT's checkpoints: it has {strange}")
+    if backbone_only:
+        variables = {name: array for name, array in variables.items() if name.startswith("bert/")}
     heads = {
         "cls/squad/output_weights": "BertForQuestionAnswering",
         "output_weights": "BertForSequenceClassification",
@@ -124,9 +126,6 @@ def _bert_parts(checkpoint, variables, scopes, backbone_only):
     }
     architecture = next((name for sign, name in heads.items() if sign in variables), "BertModel")
     found = {name.removeprefix("bert/"): array for name, array in variables.items()}
-    if backbone_only:
-        architecture = "BertModel"
-        found = {name.removeprefix("bert/"): array for name, array in variables.items() if name.startswith("bert/")}
     return [(architecture, weight_names.from_tensorflow(found, architecture, checkpoint), None)]
 
 

@@ -30,6 +30,16 @@ def is_own(path):
     return not path.is_file() or WRITTEN in path.read_text("utf-8", errors="replace").splitlines()
 
 
+def base_model(source):
+    """Front matter of what was made of a model of the Hugging Face hub, "hf:OWNER/NAME"; of another {}."""
+    return {"base_model": source.removeprefix("hf:").partition("@")[0]} if source.startswith("hf:") else {}
+
+
+def short_name(path):
+    """What a card calls a folder or file of the user's: its last two parts."""
+    return "/".join(Path(path).parts[-2:])
+
+
 def write_card(folder, model, title, sections, began="", library=None, **front):
     """Writes `folder`/README.md, unless there is one that somebody else wrote.
 

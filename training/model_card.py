@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cpu.machine import processor_name
 from flags.command_line import command_line
-from layers.model_card import pipeline_of, table, write_card
+from layers.model_card import base_model, pipeline_of, short_name, table, write_card
 
 HUGGING_FACE = {  # our score → the metric's name there, where it is another
     "acc": "accuracy", "mcc": "matthews_correlation", "pearson": "pearsonr", "spearman": "spearmanr",
@@ -37,10 +37,9 @@ def card_of_run(run, use, state):
     front = {"datasets": [GLUE]} if task else {}
     front |= {"model_name": run.output.resolve().name, "eval_results": _results(run.model, task, data, scores)}
     source = args.init_from or args.model_name_or_path
-    if source.startswith("hf:"):
-        front["base_model"] = source.removeprefix("hf:").partition("@")[0]
-    began = f"Of the size of `{source}`; it began at random." if args.from_scratch else f"It began as `{source}`."
-    write_card(run.output, run.model, f"{run.model.config.title} for {data}", sections, began, **front)
+    front |= base_model(source)
+    title = f"{run.model.config.title} for {data}"
+    write_card(run.output, run.model, title, sections, _beginning(source, args.from_scratch), **front)
 
 
 def _data(flags):
@@ -48,8 +47,7 @@ def _data(flags):
     task, folder = flags.get("task_name"), flags.get("data_dir")
     if task and not folder:
         return task, f"GLUE's {task}"
-    path = Path(folder, task) if task else Path(flags["train_file"])
-    return None, "/".join(path.parts[-2:])
+    return None, short_name(Path(folder, task) if task else flags["train_file"])
 
 
 def card_of_pretraining(run, folder, name, model, state):
@@ -60,8 +58,11 @@ def card_of_pretraining(run, folder, name, model, state):
     sections = {"Figures": held_out, "Training": _training(run) + f" After step {state['step']}."}
     title, source = f"{model.config.title}, pre-trained: the {name}", run.args.model_name_or_path
     random = not Path(source).is_dir() and ":" not in source
-    began = f"Of the size of `{source}`; it began at random." if random else f"It began as `{source}`."
-    write_card(folder, model, title, sections, began)
+    write_card(folder, model, title, sections, _beginning(source, random))
+
+
+def _beginning(source, random):
+    return f"Of the size of `{source}`; it began at random." if random else f"It began as `{source}`."
 
 
 def _training(run):
