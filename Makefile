@@ -1,9 +1,10 @@
 # make demo       a small model learns from the built-in samples: about a minute after installation
 # make pretrain-demo   text → vocabulary → pre-training → fine-tune on the samples: a few minutes
 # make test       everything that runs in a few minutes        make test-slow   the rest, an hour
-# make test-wide  every Python, Paddle 2.6.2, a device that is no CPU, versions resolved anew: what takes longer, or downloads
+# make test-wide  every Python, Paddle 2.6.2, a device that is no CPU, versions resolved anew, many kills: what takes longer
 # make lint       ruff                                          make setup       complete .venv without running anything
 # make bench      speed beside Hugging Face and PaddleNLP: about 10 minutes
+# make claim TEXTS=… GLUE=…   docs/claim.md anew: ConvBERT beside ELECTRA and BERT, on a text and GLUE's folder, in hours
 # make newest     a second environment, .venv-newest, with the newest transformers and numpy, and TensorFlow
 # make … PADDLE='paddlepaddle-gpu==3.3.1 -i https://…'   another Paddle, as pip is told; .venv keeps it from then on
 # make oldest     a third one, .venv-oldest, with Paddle 2.6.2, which is what PyPI's paddlepaddle-gpu is
@@ -16,7 +17,7 @@ PIP = -m pip install --quiet --disable-pip-version-check
 CHOSEN = .venv/paddle.txt
 PINS = $$(.venv/bin/python -c 'import sys; v = sys.version_info[1]; print("constraints.txt" if v == 11 else f"constraints-3.{v}.txt")')
 
-.PHONY: demo pretrain-demo setup newest oldest test test-slow test-wide bench lint clean
+.PHONY: demo pretrain-demo setup newest oldest test test-slow test-wide bench claim lint clean
 
 .venv/core.stamp: requirements-core.txt constraints.txt constraints-3.12.txt constraints-3.13.txt
 	@test -x .venv/bin/python || $(PYTHON) $(RUNS) 2>/dev/null || { echo make: $(NEEDED); exit 2; }
@@ -113,6 +114,10 @@ test-wide: setup oldest
 bench: setup
 	mkdir -p output
 	.venv/bin/python benchmark.py --json output/speed.json --plot output/speed.png --overwrite
+
+claim: setup
+	@test -n "$(TEXTS)" -a -n "$(GLUE)" || { echo "make claim TEXTS=… GLUE=…: a text, or a folder of such, and GLUE's folder"; exit 2; }
+	.venv/bin/python docs/claim.py --texts $(TEXTS) --data_dir $(GLUE) --output_dir output/claim
 
 lint: setup
 	.venv/bin/ruff check .

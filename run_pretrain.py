@@ -26,7 +26,7 @@ from family.configurations import PRESETS
 from files.errors import InputError
 from flags.command_line import FLAG, ArgumentParser, at_least, from_zero, script, within
 from flags.computing import add_length
-from flags.training import add_model, add_output, add_training
+from flags.training import add_model, add_output, add_training, check_training
 from text.corpus import DOCUMENTS
 
 LONGEST_WARMUP = 10_000  # steps, when --warmup_steps is left out
@@ -119,8 +119,7 @@ def parse_args(argv):
         parser.error("--shard is for --prepare_only; a run takes all parts: --input_dir PART1 PART2 …")
     if args.word_boundaries and not args.whole_word_masking:
         parser.error("--word_boundaries is for --whole_word_masking")
-    if args.mask_conv_padding is not None and args.model_type != "convbert":
-        parser.error(f"--mask_conv_padding is for convolutions; --model_type {args.model_type} has none")
+    check_training(parser, args)
     return args
 
 

@@ -1,11 +1,11 @@
-"""How the weights in pretrained/convbert-tiny were made: ELECTRA's objective from Hugging Face's parts, on one GPU.
+"""Pre-trains a ConvBERT on one GPU with PyTorch: ELECTRA's objective from Hugging Face's parts.
 
     python run_pretrain.py --input_dir TEXTS --model_name_or_path convbert-tiny --vocab_file vocab.txt \
         --output_dir RUN --prepare_only
     python docs/pretrain_on_gpu.py pack --data RUN/data --vocab_file vocab.txt --output text.npz
     python docs/pretrain_on_gpu.py train --text text.npz --size pretrained/convbert-tiny --output_dir OUT --seconds 480
-    python convert.py --input OUT/discriminator --output pretrained/convbert-tiny --dtype float16
-    python convert.py --input OUT/generator --output pretrained/convbert-tiny/generator --dtype float16
+    python convert.py --input OUT/discriminator --output WEIGHTS --dtype float16
+    python convert.py --input OUT/generator --output WEIGHTS/generator --dtype float16
 
 `train` needs PyTorch, transformers and numpy alone, so it runs on a machine without Paddle (`--device cpu --mode ''`
 tries it out). A step has no branch that depends on data, and all text lies on the device, so it is compiled as a whole.

@@ -12,6 +12,8 @@ from flags.computing import add_device, add_precision
 
 TRACKERS = "tensorboard", "visualdl", "wandb", "swanlab"  # also the names of their packages
 EPOCH = "epoch"  # in place of a number of steps
+STABLE = "warmup_stable_decay"  # the schedule that knows --decay_steps
+SCHEDULES = "linear", "cosine", "constant", STABLE
 
 
 def _steps(text):
@@ -93,9 +95,9 @@ def add_training(parser, **own):
     flag("--gradient_accumulation_steps", type=at_least(1), default=1, help="batches per step")
     flag("--learning_rate", type=from_zero, default=1e-4, help="highest learning rate of AdamW")
     flag(
-        "--lr_scheduler_type", choices=["linear", "cosine", "constant"], default="linear",
-        help="how it falls after warm-up",
+        "--lr_scheduler_type", choices=SCHEDULES, default=SCHEDULES[0], help="how it falls after warm-up"
     )  # fmt: skip
+    flag("--decay_steps", type=at_least(1), help=f"last steps, in which {STABLE} falls; left out: a tenth of all")
     flag("--num_train_epochs", type=_epochs, default=3, help="passes over the training data; may have a fraction")
     flag("--max_steps", type=_steps, default=-1, help="steps in all; overrides --num_train_epochs; -1: does not")
     flag("--warmup_steps", type=at_least(0), default=0, help="steps that warm up; overrides the share")
@@ -111,6 +113,14 @@ def add_training(parser, **own):
     group = flag.end()
     add_precision(group)
     return group
+
+
+def check_training(parser, args):
+    """Ends with a line where flags of add_model and add_training contradict each other."""
+    if args.mask_conv_padding is not None and args.model_type != "convbert":
+        parser.error(f"--mask_conv_padding is for convolutions; --model_type {args.model_type} has none")
+    if args.decay_steps and args.lr_scheduler_type != STABLE:
+        parser.error(f"--decay_steps is for --lr_scheduler_type {STABLE}")
 
 
 def add_fine_tuning(group, **own):

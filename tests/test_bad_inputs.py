@@ -198,6 +198,7 @@ USAGE = [
     (f"{GLUE} --layer_lr_decay 0", "--layer_lr_decay must lie in (0, 1], not 0.0"),
     (f"{GLUE} --seed -1", "--seed must be at least 0, not -1"),
     (f"{GLUE} --lr_scheduler_type square", "invalid choice: 'square'"),
+    (f"{GLUE} --decay_steps 10", "--decay_steps is for --lr_scheduler_type warmup_stable_decay"),
     (f"{GLUE} --amp O3", "invalid choice: 'O3'"),
     (f"{GLUE} --dtype int8", "--dtype is for --no-do_train"),
     (

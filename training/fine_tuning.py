@@ -6,6 +6,7 @@ import sys
 from typing import Any, NamedTuple
 
 from files.errors import InputError
+from flags.training import check_training
 
 
 def parsed(parser, argv):
@@ -29,8 +30,7 @@ def launch(args, run_all):
 def require_sense(parser, args):
     """Ends with a line where flags of a fine-tuning contradict each other; sets --eval_batch_size if left out."""
     args.eval_batch_size = args.eval_batch_size or args.batch_size
-    if args.mask_conv_padding is not None and args.model_type != "convbert":
-        parser.error(f"--mask_conv_padding is for convolutions; --model_type {args.model_type} has none")
+    check_training(parser, args)
     if args.dtype and args.do_train:
         parser.error("--dtype is for --no-do_train; --amp O1 trains with products in bfloat16")
     if args.resume and not args.do_train:

@@ -105,7 +105,7 @@ class Steps:
         self._precision, self._processes, self._patience = precision, processes, patience
         self._plan = plan
         self._schedule = learning_rates(
-            args.lr_scheduler_type, args.learning_rate, plan.total_steps, warmup_steps, args.tf_compat
+            args.lr_scheduler_type, args.learning_rate, plan.total_steps, warmup_steps, args.tf_compat, args.decay_steps
         )
         self._optimizer = adamw(
             model, self._schedule, args.weight_decay, args.adam_epsilon, args.max_grad_norm, layer_decay, args.tf_compat

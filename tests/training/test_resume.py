@@ -139,12 +139,12 @@ def kill_twenty_times(script, arguments, length):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.wide
 def test_twenty_kills_at_random_moments(tiny, tmp_path):  # noqa: F811
     check_fine_tuning(tiny, tmp_path, kill_twenty_times, max_steps=600, save_steps=7)
 
 
-@pytest.mark.slow
+@pytest.mark.wide
 def test_ten_sigterms_at_random_moments(tiny, tmp_path):  # noqa: F811
     """Saved by steps, by the clock, and by the signal."""
     flags = dict(max_steps=800, save_steps=100, logging_steps=1, save_minutes=0.02)
@@ -159,13 +159,13 @@ def check_fine_tuning(model, tmp_path, disturb, **flags):
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
-@pytest.mark.slow
+@pytest.mark.wide
 def test_twenty_kills_of_pre_training(pretraining_tiny, tmp_path):  # noqa: F811
     """Also while the text is tokenised and packed: every run has a store of its own."""
     check_pre_training(pretraining_tiny, tmp_path, kill_twenty_times, max_steps=1000, save_steps=30, logging_steps=5)
 
 
-@pytest.mark.slow
+@pytest.mark.wide
 def test_ten_sigterms_of_pre_training(pretraining_tiny, tmp_path):  # noqa: F811
     flags = dict(max_steps=1000, save_steps=200, logging_steps=1, save_minutes=0.02)
     check_pre_training(pretraining_tiny, tmp_path, stop_ten_times, **flags)

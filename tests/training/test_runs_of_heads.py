@@ -41,7 +41,7 @@ def run(script, arguments):
     return done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.wide
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_five_kills_at_random_moments(tiny, tmp_path, script):
     flags = dict(max_steps=400, save_steps=10, logging_steps=5, learning_rate=1e-3)

@@ -36,6 +36,17 @@ def test_other_schedules():
     constant = rates(learning_rates("constant", 1.0, 100, 20), 101)
     assert constant[10] == pytest.approx(0.5)
     assert constant[20:] == [1] * 81
+    stable = rates(learning_rates("warmup_stable_decay", 1.0, 100, 20, decay_steps=40), 101)
+    assert stable[10] == pytest.approx(0.5)
+    assert stable[20:61] == [1] * 41
+    assert stable[70] == pytest.approx(0.75)
+    assert stable[100] == 0
+    longer = rates(learning_rates("warmup_stable_decay", 1.0, 200, 20, decay_steps=40), 101)
+    assert longer[:61] == stable[:61]
+    assert rates(learning_rates("warmup_stable_decay", 1.0, 100, 20), 101)[90:92] == pytest.approx([1, 0.9])
+    assert rates(learning_rates("warmup_stable_decay", 1.0, 100, 80, decay_steps=40), 101)[70] == pytest.approx(
+        0.75 * 70 / 80
+    )
 
 
 def test_the_original_s_schedule_falls_during_warm_up():
