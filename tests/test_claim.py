@@ -14,7 +14,7 @@ from files.json_files import read_json, write_json
 sys.path.insert(0, str(ROOT / "docs"))
 FLAGS = dict(
     texts=ROOT / "samples/corpus.txt", data_dir=ROOT / "samples", steps=20, decay_steps=10, eval_steps=10,
-    models=["convbert", "bert"], tasks=["MRPC"], seeds=[1, 2],
+    models=["convbert", "bert"], tasks=["MRPC"], seeds=[1],
 )  # fmt: skip
 
 
@@ -41,7 +41,7 @@ def test_operations_are_counted_for_each_objective():
 
     training, forward = zip(*(claim.flops(model) for model in claim.SIZES), strict=True)
     assert all(3 * once < whole < 6 * once for whole, once in zip(training, forward, strict=True))
-    assert forward[0] < min(forward[1:])  # ConvBERT's layers multiply less
+    assert forward[0] < forward[1]  # ConvBERT's layers multiply less than ELECTRA's; BERT here is narrower
 
 
 def test_each_model_gets_as_many_seconds(tmp_path):
@@ -90,7 +90,7 @@ def test_the_whole_on_samples(tmp_path):
     assert [(row["model"], row["kind"], row["steps"]) for row in found] == [
         ("convbert", "tokens", 20), ("bert", "tokens", 20), ("bert", "seconds", 40),
     ]  # fmt: skip
-    assert all(len(row["scores"]["MRPC"]) == 2 for row in found)
+    assert all(len(row["scores"]["MRPC"]) == 1 for row in found)
     assert found[0]["tokens"] == found[1]["tokens"]  # the same text
     assert (tmp_path / "claim.md").read_text().strip() in done.stdout
     assert (tmp_path / "claim.png").stat().st_size > 10_000

@@ -274,14 +274,14 @@ def test_when_one_process_is_killed_nothing_hangs(tiny, tmp_path):  # noqa: F811
     assert done.returncode != 0
 
 
-SLEEPS = "{name} = (lambda real: lambda *args: time.sleep(90) or real(*args))({name})"
+SLEEPS = "{name} = (lambda real: lambda *args: time.sleep(45) or real(*args))({name})"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "late",
     [
-        "time.sleep(90)",  # before the processes know of each other
+        "time.sleep(45)",  # before the processes know of each other
         SLEEPS.format(name="run_glue.load_tokenizer"),
         SLEEPS.format(name="run_glue.EncodedTexts"),
         SLEEPS.format(name="run_glue.write_dev_reports"),
