@@ -697,13 +697,15 @@ class ConvBertForPretraining(ConvBertPretrainedModel):
 
     def forward(self, input_ids=None, token_type_ids=None, position_ids=None, attention_mask=None, inputs_embeds=None,
                 labels=None, output_hidden_states=False, output_attentions=False, draws=None,
-                return_dict=None):  # fmt: skip
+                return_dict=None, not_next=None):  # fmt: skip
         """
         Args:
             input_ids: int [B, L], with the masked positions already masked.
             labels: int [B, L]; the original at masked positions, -100 elsewhere. The rest: ConvBertModel.forward.
             draws: [N], one number from [0, 1) for each masked position, which decide what the generator puts there
                 (functions.language_model); left out: drawn anew.
+            not_next: bool [B]: whether the second segment is another text's, which is to be told of [CLS]; left out:
+                not to be told.
 
         Returns:
             A PretrainingOutput; without labels, what the discriminator says of `input_ids` as they are.
@@ -723,6 +725,8 @@ class ConvBertForPretraining(ConvBertPretrainedModel):
         real = original_ids != self.config.pad_token_id
         replaced = (disc_input_ids != original_ids).astype("int64")
         disc_labels = paddle.where(real, replaced, paddle.full_like(replaced, -100))
+        if not_next is not None:
+            disc_labels = paddle.concat([not_next.astype("int64").unsqueeze(1), disc_labels[:, 1:]], 1)
         disc_loss, logits, *extra = self.discriminator(disc_input_ids, *context, None, disc_labels, *asked)
         loss = self.gen_weight * gen_loss + self.disc_weight * disc_loss
         extra = extra or (None, None)

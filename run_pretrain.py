@@ -91,6 +91,8 @@ def make_parser():
     words = "words of Chinese for it: jieba, or a file with a word a line; left out, every character is one"
     task.add_argument("--word_boundaries", metavar="jieba|FILE", help=words)
     task.add_argument("--masking", choices=["electra", "bert"], default="electra", help="85/0/15 or 80/10/10")
+    others = "next-sentence prediction: share of second segments that are another text's, told of [CLS]"
+    task.add_argument("--nsp_prob", type=within("[0, 1)"), default=0.0, help=others)
     task.add_argument("--gen_weight", type=from_zero, default=1.0, help="weight of the generator's loss")
     task.add_argument("--disc_weight", type=from_zero, default=50.0, help="weight of the discriminator's loss")
 
@@ -115,6 +117,8 @@ def parse_args(argv):
         parser.error("--input_dir: give text files, or folders of them")
     if args.model_type in WORDS_ALONE and not args.mlm_only:
         parser.error(f"--model_type {args.model_type} has no discriminator; add --mlm_only")
+    if args.nsp_prob and args.mlm_only:
+        parser.error("--nsp_prob: a discriminator tells it, and --mlm_only has none")
     if args.shard and not args.prepare_only:
         parser.error("--shard is for --prepare_only; a run takes all parts: --input_dir PART1 PART2 …")
     if args.word_boundaries and not args.whole_word_masking:
@@ -369,8 +373,9 @@ def run_all(args, processes):
         print("warning: no document is held out: nothing to evaluate on; raise --validation_share", file=sys.stderr)
 
     objective = Objective(
-        model, tokenizer, args.mask_prob, args.whole_word_masking, args.masking, args.gen_weight, args.disc_weight, cut
-    )
+        model, tokenizer, args.mask_prob, args.whole_word_masking, args.masking, args.gen_weight, args.disc_weight, cut,
+        args.nsp_prob,
+    )  # fmt: skip
     run = Run(args, objective, tokenizer, segments, held_out, output, precision, processes)
     if chosen and processes.writes:
         print(chosen, file=sys.stderr)

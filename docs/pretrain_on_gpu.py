@@ -64,15 +64,22 @@ class Text:
         self.length = int(packed["length"])
         self.places = torch.arange(self.length, device=device)[None]
 
-    def inputs(self, examples):
-        """examples: rows of train or held_out, int [B, 3]. Returns int64 [B, L] twice."""
+    def inputs(self, examples, others=None, taken=None):
+        """What Segments.inputs gives, for rows of train or held_out, int [B, 3]; int64 [B, L] twice."""
         import torch
 
         start, middle, stop = (column[:, None].long() for column in examples.unbind(1))
-        ends = 1 + middle - start, 2 + stop - start  # places of the two [SEP]; the second one where there is a pair
-        paired, place = stop > middle, self.places
+        begin, size = middle, stop - middle  # of the second segment
+        if others is not None:
+            _, theirs, until = (column[:, None].long() for column in others.unbind(1))
+            begin, size = torch.where(taken[:, None], theirs, middle), torch.minimum(size, until - theirs)
+        ends = (
+            1 + middle - start,
+            2 + middle - start + size,
+        )  # places of the two [SEP]; the second one if there is a pair
+        paired, place = size > 0, self.places
         second = place > ends[0]
-        where = (start + place - 1 - second.long()).clamp(0, len(self.tokens) - 1)
+        where = torch.where(second, begin + place - ends[0] - 1, start + place - 1).clamp(0, len(self.tokens) - 1)
         ids = self.tokens[where].long()
         ids = torch.where(place == 0, self.begin, ids)
         ids = torch.where((place == ends[0]) | (paired & (place == ends[1])), self.end, ids)
@@ -144,7 +151,7 @@ def hide(text, ids, scores):
     return places, torch.arange(most, device=ids.device)[None] < wanted[:, None]
 
 
-def losses(parts, text, ids, types, places, counts, noise, masked):
+def losses(parts, text, ids, types, places, counts, noise, masked, not_next=None):
     """One step's sums, a dict of scalars.
 
     Args:
@@ -152,6 +159,7 @@ def losses(parts, text, ids, types, places, counts, noise, masked):
         places, counts: as hide gives them.
         noise: [B, M, V], from (0, 1): what the generator draws depends on it.
         masked: bool [B, M], the places that become [MASK]; the others that count stay as they are.
+        not_next: bool [B], whether the second segment is another text's, which is told of [CLS]; None: of none.
     """
     import torch
     from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
@@ -169,6 +177,8 @@ def losses(parts, text, ids, types, places, counts, noise, masked):
     seen = ids.scatter(1, places, torch.where(counts, drawn, originals))
     says = head(encode(discriminator, seen, types, real)).float()
     replaced = seen != ids
+    if not_next is not None:
+        replaced = torch.cat([not_next[:, None], replaced[:, 1:]], 1)
     each = binary_cross_entropy_with_logits(says, replaced.float(), reduction="none")
     disc_loss = (each * real).sum() / real.sum()
     right = (logits.detach().argmax(-1) == originals) & counts
@@ -176,7 +186,7 @@ def losses(parts, text, ids, types, places, counts, noise, masked):
     return dict(
         loss=GENERATOR * gen_loss + DISCRIMINATOR * disc_loss, gen_loss=gen_loss, disc_loss=disc_loss,
         filled_right=right.sum() / counts.sum(), judged_right=judged.sum() / real.sum(),
-        found=(judged & replaced).sum() / replaced.sum(),
+        found=(judged & replaced).sum() / replaced.sum(), first_token_right=judged[:, 0].float().mean(),
     )  # fmt: skip
 
 
@@ -214,13 +224,15 @@ def train(args):
     )  # fmt: skip
     words = parts[1].config.vocab_size
 
-    def step(examples):
-        ids, types = text.inputs(examples)
+    def step(examples, others):
+        taken = torch.rand(len(examples), device=device) < args.nsp_prob
+        ids, types = text.inputs(examples, others, taken) if args.nsp_prob else text.inputs(examples)
+        not_next = taken & types.any(1) if args.nsp_prob else None
         places, counts = hide(text, ids, torch.rand(ids.shape, device=device))
         noise = torch.rand(*places.shape, words, device=device).clamp(1e-7, 1 - 1e-7)
         masked = torch.rand(places.shape, device=device) < 0.85
         with torch.autocast(device.type, torch.bfloat16, enabled=not args.float32):
-            return losses(parts, text, ids, types, places, counts, noise, masked)
+            return losses(parts, text, ids, types, places, counts, noise, masked, not_next)
 
     step = torch.compile(step, dynamic=False, mode=args.mode) if args.mode else step
     begin, log, order, steps, timed = time.time(), [], [], args.steps, None
@@ -236,7 +248,8 @@ def train(args):
         torch.manual_seed(1)
         whole = [text.held_out[n : n + size] for n in range(0, len(text.held_out) - size + 1, size)][:8]
         with torch.no_grad():
-            found = [{name: value.item() for name, value in step(examples).items()} for examples in whole]
+            pairs = zip(whole, whole[1:] + whole[:1], strict=True)
+            found = [{name: value.item() for name, value in step(*pair).items()} for pair in pairs]
         for part in parts:
             part.train()
         torch.manual_seed(args.seed + number)
@@ -259,7 +272,7 @@ def train(args):
         chosen, order = order[:size], order[size:]
         optimizer.param_groups[0]["lr"].fill_(rate(number, steps or args.planned, args.learning_rate))
         torch.compiler.cudagraph_mark_step_begin()
-        found = step(text.train[chosen])
+        found = step(text.train[chosen], text.train[torch.randint(len(text.train), [size], device=device)])
         found["loss"].backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0, foreach=True)
         optimizer.step()
@@ -317,6 +330,7 @@ def main():
     one.add_argument("--learning_rate", type=float, default=2e-3)
     one.add_argument("--beta2", type=float, default=0.98)
     one.add_argument("--dropout", type=float, default=0.0)
+    one.add_argument("--nsp_prob", type=float, default=0.0, help="as of run_pretrain.py")
     one.add_argument("--notes", type=int, default=40, help="how often held-out losses and weights are written")
     one.add_argument("--seed", type=int, default=42)
     one.add_argument("--device", default="cuda")

@@ -82,19 +82,30 @@ class Segments:
     def __len__(self):
         return len(self._index)
 
-    def inputs(self, numbers):
-        """input_ids and token_type_ids of these examples, int64 [B, longest of them]."""
+    def inputs(self, numbers, others=None, taken=None):
+        """input_ids and token_type_ids of these examples, int64 [B, longest of them].
+
+        Args:
+            others: int [B]: examples whose second segment may take the place of the own one. Either is cut to the
+                shorter of both, so that a length does not tell which it is; where one has none, there is none.
+            taken: bool [B]: whether it does.
+        """
         begin, end, pad = self._ids
-        index = self._index[numbers]
-        lengths = index[:, 2] - index[:, 0] + 2 + (index[:, 2] > index[:, 1])
-        ids = np.full([len(index), lengths.max()], pad, np.int64)
+        starts, middles, stops = self._index[numbers].T
+        seconds, sizes = middles, stops - middles
+        if others is not None:
+            _, theirs, ends = self._index[others].T
+            seconds, sizes = np.where(taken, theirs, middles), np.minimum(sizes, ends - theirs)
+        lengths = middles - starts + 2 + sizes + (sizes > 0)
+        ids = np.full([len(lengths), lengths.max()], pad, np.int64)
         types = np.zeros_like(ids)
-        for row, kinds, (start, middle, stop), length in zip(ids, types, index, lengths, strict=True):
+        places = zip(starts, middles, seconds, sizes, lengths, strict=True)
+        for row, kinds, (start, middle, second, size, length) in zip(ids, types, places, strict=True):
             row[0] = begin
             row[1 : 1 + middle - start] = self._tokens[start:middle]
             row[1 + middle - start] = end
-            if stop > middle:
-                row[2 + middle - start : length - 1] = self._tokens[middle:stop]
+            if size:
+                row[2 + middle - start : length - 1] = self._tokens[second : second + size]
                 row[length - 1] = end
                 kinds[2 + middle - start : length] = 1
         return ids, types

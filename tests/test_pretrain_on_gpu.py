@@ -41,6 +41,11 @@ def test_examples_are_those_of_run_pretrain(text):
     np.testing.assert_array_equal(ids.numpy()[:, :width], expected)
     np.testing.assert_array_equal(types.numpy()[:, :width], kinds)
     assert not ids.numpy()[:, width:].any()
+    numbers = np.arange(len(segments))
+    others, taken = (numbers + 7) % len(segments), numbers % 2 == 0
+    ids, types = packed.inputs(packed.train, packed.train[others], torch.from_numpy(taken))
+    for found, wanted in zip((ids, types), segments.inputs(numbers, others, taken), strict=True):
+        np.testing.assert_array_equal(found.numpy()[:, : wanted.shape[1]], wanted)
 
 
 @needs("torch", "transformers")
@@ -65,6 +70,10 @@ def test_attention_is_hugging_faces_and_losses_are_those_of_the_joint_model(text
     masked = torch.rand(places.shape) < 0.85
     found = pretrain_on_gpu.losses(parts, packed, ids, types, places, counts, noise, masked)
     assert (counts.sum(1) >= 1).all()
+    told = [pretrain_on_gpu.losses(parts, packed, ids, types, places, counts, noise, masked, word.repeat(6)) for word in
+            (torch.tensor([False]), torch.tensor([True]))]  # fmt: skip
+    assert told[0]["disc_loss"].item() == found["disc_loss"].item() != told[1]["disc_loss"].item()
+    assert told[0]["first_token_right"].item() == pytest.approx(1 - told[1]["first_token_right"].item())
     assert packed.maskable[ids.gather(1, places)[counts]].all()
 
     monkeypatch.setattr(ConvBertSelfAttention, "forward", own)
@@ -103,7 +112,7 @@ def test_a_run_that_convert_reads(text, tmp_path):
 
     script = [sys.executable, str(ROOT / "docs/pretrain_on_gpu.py"), "train"]
     flags = ["--text", text[0], "--size", TINY, "--output_dir", tmp_path / "out", "--steps", "2", "--notes", "1"]
-    flags += ["--batch_size", "4", "--device", "cpu", "--mode", ""]
+    flags += ["--batch_size", "4", "--device", "cpu", "--mode", "", "--nsp_prob", "0.5"]
     done = subprocess.run([*script, *map(str, flags)], check=True, capture_output=True, text=True)
     assert "held_out_disc_loss" in done.stdout
     converted = [sys.executable, str(ROOT / "convert.py"), "--input", tmp_path / "out/discriminator"]

@@ -436,6 +436,7 @@ BAD = [
     ("--device gpu", "--device gpu: this Paddle sees cpu"),
     ("--model_type gpt", "invalid choice"),
     ("--model_type bert", "--model_type bert has no discriminator; add --mlm_only"),
+    ("--nsp_prob 0.5 --mlm_only", "--nsp_prob: a discriminator tells it, and --mlm_only has none"),
     ("--model_type ernie", "--model_type ernie has no discriminator; add --mlm_only"),
     ("--model_type electra --mask_conv_padding", "--mask_conv_padding is for convolutions; --model_type electra"),
     ("--model_type electra", "a convbert model, not an ELECTRA; take --model_type convbert"),

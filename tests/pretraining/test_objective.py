@@ -131,13 +131,53 @@ def test_sums_and_metrics(tokenizer, segments):
     assert set(objective.metrics(objective.no_sums()).values()) == {0.0}
 
 
+@pytest.mark.parametrize("model_type", ["convbert", "electra"])
+def test_next_sentences_are_told_of_the_first_token(tokenizer, segments, model_type):
+    paddle.seed(0)
+    kind = config_class(model_type)
+    model = model_class(model_type, "ForPretraining")(*(kind.from_dict(config.to_dict()) for config in small()))
+    objective, rows = Objective(model, tokenizer, nsp_prob=0.5), np.arange(40)
+    batch = objective.batch(segments, rows, 0, 1)
+    pairs = batch.token_type_ids.any(axis=1)
+    assert not batch.not_next[~pairs].any()
+    assert 0.3 < batch.not_next[pairs].mean() < 0.7
+    plain, _ = segments.inputs(rows)
+    seen = np.where(batch.labels != -100, batch.labels, batch.input_ids)
+    same = [set(row[kinds == 1]) <= set(own) for row, kinds, own in zip(seen, batch.token_type_ids, plain, strict=True)]
+    np.testing.assert_array_equal(np.array(same)[pairs], ~batch.not_next[pairs])
+
+    masked = paddle.to_tensor(batch.labels), batch.draws.ravel()[batch.labels.ravel() != -100]
+    inputs = [paddle.to_tensor(array) for array in batch[:2]]
+    found = model(
+        *inputs, labels=masked[0], draws=paddle.to_tensor(masked[1]), not_next=paddle.to_tensor(batch.not_next)
+    )
+    without = model(*inputs, labels=masked[0], draws=paddle.to_tensor(masked[1]))
+    np.testing.assert_array_equal(found.disc_labels[:, 0].numpy(), batch.not_next)
+    np.testing.assert_array_equal(found.disc_labels[:, 1:].numpy(), without.disc_labels[:, 1:].numpy())
+    assert not without.disc_labels[:, 0].numpy().any()
+    logits, real = found.logits.numpy().astype(np.float64), (batch.input_ids != 0).sum()
+    more = logits[:, 0][batch.not_next].sum() / real  # cross-entropy of a 1 is that of a 0 less the logit
+    assert float(without.disc_loss) - float(found.disc_loss) == pytest.approx(more, abs=1e-5)
+
+    _, sums = objective(batch, rows)
+    metrics = objective.metrics(sums.numpy())
+    right = (logits[:, 0] > 0) == batch.not_next
+    assert metrics["nsp_acc"] == pytest.approx(right[pairs].mean())
+    parts = [objective(batch, part)[1].numpy() for part in (rows[:15], rows[15:])]
+    np.testing.assert_allclose(sum(parts), sums.numpy(), rtol=1e-5)
+
+
 def test_a_batch_depends_on_its_seed_alone(tokenizer, segments):
-    objective = Objective(ConvBertForPretraining(*small()), tokenizer)
+    objective = Objective(ConvBertForPretraining(*small()), tokenizer, nsp_prob=0.5)
     first, second, other = (objective.batch(segments, np.arange(9), 1, step) for step in (3, 3, 4))
     for one, same in zip(first, second, strict=True):
         np.testing.assert_array_equal(one, same)
     assert (first.labels != other.labels).any()
+    assert (first.not_next != other.not_next).any()
+    plain = Objective(ConvBertForPretraining(*small()), tokenizer)
+    first, other = (plain.batch(segments, np.arange(9), 1, step) for step in (3, 4))
     assert (first.token_type_ids == other.token_type_ids).all()
+    assert first.not_next is None
 
 
 def test_masking_is_as_asked(tokenizer, segments):

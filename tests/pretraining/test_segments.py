@@ -87,6 +87,28 @@ def test_examples_as_arrays(store, tokenizer):
     assert shorter.shape[1] < 30  # as wide as its longest
 
 
+def test_second_segments_of_others(store, tokenizer):
+    """As long as what they replace, from where they begin; what is not replaced is cut to the same length."""
+    segments, end = Segments(store, tokenizer, 64, 0.1, False), tokenizer.sep_token_id
+
+    def parts(row):
+        row = row[row != 0].tolist()
+        at = row.index(end)
+        return row[1:at], row[at + 1 : -1]
+
+    numbers = np.arange(len(segments))
+    others, taken = (numbers + 7) % len(segments), numbers % 2 == 0
+    plain, _ = segments.inputs(numbers)
+    ids, types = segments.inputs(numbers, others, taken)
+    for number, row in enumerate(ids):
+        first, second = parts(row)
+        own, theirs = parts(plain[number]), parts(plain[others[number]])
+        assert first == own[0]
+        assert second == (theirs if taken[number] else own)[1][: min(len(own[1]), len(theirs[1]))]
+        assert types[number].sum() == len(second) + bool(second)
+    assert taken.sum() > 50
+
+
 @pytest.mark.parametrize("length", [32, 64])
 def test_held_out_documents_are_the_same_for_every_length(store, tokenizer, length):
     train, held_out = (Segments(store, tokenizer, length, 0.1, kind) for kind in (False, True))
