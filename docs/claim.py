@@ -330,7 +330,7 @@ def parse_args(argv):
     parser.add_argument("--texts", required=True, type=_path, help="text for pre-training, as run_pretrain.py takes it")
     parser.add_argument("--data_dir", required=True, type=_path, help="GLUE's folder")
     parser.add_argument("--output_dir", required=True, type=_path, help="folder for all that comes of it")
-    parser.add_argument("--steps", type=at_least(1), default=15000, help=f"of {BATCH} examples of {LENGTH} tokens")
+    parser.add_argument("--steps", type=at_least(1), default=18000, help=f"of {BATCH} examples of {LENGTH} tokens")
     parser.add_argument("--decay_steps", type=at_least(1), default=1500, help="the last of them")
     parser.add_argument("--eval_steps", type=at_least(1), default=500, help="steps between evaluations")
     parser.add_argument("--models", nargs="+", choices=SIZES, default=list(SIZES), help="which of them")

@@ -70,7 +70,7 @@ def test_what_the_readme_links_to_is_there():
     assert {name for name in names if not (ROOT / name).exists()} <= {"DIR/SST-2/train.tsv", "zip_report.txt"}
 
 
-@pytest.mark.parametrize("name", ["README", "docs/speed"])
+@pytest.mark.parametrize("name", ["README", "docs/speed", "docs/own_language"])
 def test_both_languages_hold_the_same(name):
     """Commands, what they print, links, sections and tables; the words differ, and an example's texts and model."""
     page, other = ((ROOT / f"{name}{language}.md").read_text("utf-8") for language in ("", ".zh-CN"))
