@@ -46,7 +46,7 @@ FILLS_ONLY = ("bert",)  # learns to fill masked words; the others to tell replac
 BATCH, LENGTH, RATE, WARMUP = 32, 128, 1e-3, 500  # of pre-training
 TRAINING = [
     "--train_batch_size", BATCH, "--max_seq_length", LENGTH, "--learning_rate", RATE, "--warmup_steps", WARMUP,
-    "--lr_scheduler_type", "warmup_stable_decay", "--dropout", 0, "--amp", "O1", "--max_eval_samples", 512,
+    "--lr_scheduler_type", "warmup_stable_decay", "--dropout", 0, "--max_eval_samples", 512,
 ]  # fmt: skip
 FINE_TUNING = ["--max_seq_length", 128, "--batch_size", 32, "--learning_rate", 5e-4]
 TASKS = {  # each with its flags
@@ -150,7 +150,14 @@ def flops(model):
 
 
 def prepare(args, jobs):
-    """The sizes as folders, and the tokens of the text, once."""
+    """The sizes as folders, whether products are in bfloat16, and the tokens of the text, once."""
+    path = args.output_dir / "precision.json"
+    if not path.is_file():
+        from layers.fast_path import bfloat16_obstacle
+
+        args.output_dir.mkdir(parents=True, exist_ok=True)
+        write_json(path, [] if bfloat16_obstacle() else ["--amp", "O1"])
+    args.precision = read_json(path)
     for model in SIZES:
         folder = args.output_dir / "sizes" / model
         if not (folder / "config.json").is_file():
@@ -168,7 +175,7 @@ def pretraining(args, model, folder, *flags, **more):
     """The command of a run of pre-training; a folder of sizes starts at random."""
     kind = ["--mlm_only"] if model in FILLS_ONLY else ["--generator_size", 0.5]
     return script_of(
-        "run_pretrain", *TRAINING, *kind, "--no-init_from_ckpt", *flags,
+        "run_pretrain", *TRAINING, *args.precision, *kind, "--no-init_from_ckpt", *flags,
         input_dir=args.texts, data_store=args.output_dir / "data", vocab_file=VOCABULARY, model_type=model,
         model_name_or_path=args.output_dir / "sizes" / model, output_dir=folder, seed=42, **more,
     )  # fmt: skip
@@ -177,7 +184,7 @@ def pretraining(args, model, folder, *flags, **more):
 # ----------------------------------------------------------------------------------------------------------------- runs
 
 
-def time_steps(args, jobs):
+def time_steps(args):
     """Seconds of a step of each model on all cores, in turns, one program at a time; measured once."""
     path = args.output_dir / "seconds.json"
     if path.is_file():
@@ -353,9 +360,10 @@ def _path(text):
 @script
 def main(argv=None):
     args = parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # which ends what runs, too
     jobs = Jobs(args.jobs)
     prepare(args, jobs)
-    seconds = time_steps(args, jobs)
+    seconds = time_steps(args)
     rows = [Row(model, kind) for kind in ("tokens", "seconds") for model in args.models]
     rows = [row for row in rows if row.kind == "tokens" or steps_of(args, seconds, row) > args.steps]
     hours = (

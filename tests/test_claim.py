@@ -80,8 +80,8 @@ def test_the_whole_on_samples(tmp_path):
     while not list(tmp_path.glob("*/tokens/last")):
         time.sleep(0.2)
         assert stopped.poll() is None, stopped.stderr.read()
-    stopped.send_signal(signal.SIGINT)
-    assert stopped.wait(120) == 130
+    stopped.send_signal(signal.SIGTERM)
+    assert stopped.wait(120) == 143
     assert not (tmp_path / "claim.md").exists()
 
     done = subprocess.run(command(tmp_path, jobs=2), capture_output=True, text=True)
