@@ -4,7 +4,7 @@
 # make test-wide  every Python, Paddle 2.6.2, a device that is no CPU, versions resolved anew, many kills: what takes longer
 # make lint       ruff                                          make setup       complete .venv without running anything
 # make bench      speed beside Hugging Face and PaddleNLP: about 10 minutes
-# make claim TEXTS=… GLUE=…   docs/claim.md anew: ConvBERT beside ELECTRA and BERT, on a text and GLUE's folder, in hours
+# make claim TEXTS=… GLUE=…   ConvBERT beside ELECTRA and BERT, on a text and GLUE's folder, in hours: docs/claim.py
 # make newest     a second environment, .venv-newest, with the newest transformers and numpy, and TensorFlow
 # make … PADDLE='paddlepaddle-gpu==3.3.1 -i https://…'   another Paddle, as pip is told; .venv keeps it from then on
 # make oldest     a third one, .venv-oldest, with Paddle 2.6.2, which is what PyPI's paddlepaddle-gpu is

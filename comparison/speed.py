@@ -31,10 +31,17 @@ def matrix_flops(config, batch_size, length):
 
 def pretraining_flops(config, generator_config, batch_size, length):
     """The same of generator and discriminator, the generator's words at masked positions only."""
-    masked, rows = batch_size * most_masked(length, MASKED_SHARE), batch_size * length
-    words = masked * config.embedding_size * (generator_config.hidden_size + config.vocab_size)
-    replaced = rows * config.hidden_size * (config.hidden_size + 1)
-    return sum(encoder_flops(c, batch_size, length) for c in (config, generator_config)) + 2 * (words + replaced)
+    replaced = batch_size * length * config.hidden_size * (config.hidden_size + 1)
+    return (
+        filling_flops(generator_config, batch_size, length) + encoder_flops(config, batch_size, length) + 2 * replaced
+    )
+
+
+def filling_flops(config, batch_size, length):
+    """The same of a model that fills masked words, which are told at masked positions only."""
+    masked = batch_size * most_masked(length, MASKED_SHARE)
+    words = masked * config.embedding_size * (config.hidden_size + config.vocab_size)
+    return encoder_flops(config, batch_size, length) + 2 * words
 
 
 def encoder_flops(config, batch_size, length):

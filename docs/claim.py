@@ -2,7 +2,7 @@
 
     python docs/claim.py --texts TEXTS --data_dir GLUE --output_dir output/claim
 
-What it found is in docs/claim.md. One vocabulary, one store of tokens; every model reads the same examples in the same
+One vocabulary, one store of tokens; every model reads the same examples in the same
 order, at a rate that is constant after its warm-up. From a point that was kept it comes down to 0 once after equally
 many tokens, and, where a model is faster than the slowest one, once more after as many seconds as that one takes. Then
 each of these is fine-tuned on GLUE with several seeds.
@@ -11,6 +11,7 @@ The same command goes on where it was stopped. All that it prints and draws is i
 claim.png, a log for every run.
 """
 
+import dataclasses
 import os
 import re
 import shutil
@@ -28,6 +29,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import runtime  # noqa: E402
+from files.atomic import atomic_file  # noqa: E402
 from files.errors import InputError  # noqa: E402
 from files.json_files import read_json, write_json  # noqa: E402
 from flags.command_line import ArgumentParser, at_least, script  # noqa: E402
@@ -43,6 +46,7 @@ SIZES = {
 }
 TITLES = {"convbert": "ConvBERT", "electra": "ELECTRA", "bert": "BERT"}
 FILLS_ONLY = ("bert",)  # learns to fill masked words; the others to tell replaced ones
+GENERATOR_SIZE = 0.5
 BATCH, LENGTH, RATE, WARMUP = 32, 128, 1e-3, 500  # of pre-training
 TRAINING = [
     "--train_batch_size", BATCH, "--max_seq_length", LENGTH, "--learning_rate", RATE, "--warmup_steps", WARMUP,
@@ -76,8 +80,7 @@ class Jobs:
 
     def __init__(self, at_once):
         self.at_once, self._running, self._ended = at_once, set(), threading.Event()
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        self._environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, cores // at_once))}
+        self._environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, runtime.cores() // at_once))}
 
     def run(self, command, log):
         """Runs a program to its end. Raises InputError where it fails; returns what it wrote to stdout."""
@@ -131,22 +134,21 @@ def parameters(model):
     from family.architectures import model_class
 
     config = configuration(model)
-    encoder = model_class(model, "Model")(type(config)(**{**SHARED, **SIZES[model]}, **config.of_pooler(False)))
+    encoder = model_class(model, "Model")(dataclasses.replace(config, **config.of_pooler(False)))
     return sum(int(np.prod(weight.shape)) for weight in encoder.parameters())
 
 
 def flops(model):
     """Floating-point operations of the matrix products per token: (of a step of pre-training, of a forward pass)."""
-    from comparison.speed import encoder_flops, pretraining_flops
-    from pretraining.masking import most_masked
+    from comparison.speed import encoder_flops, filling_flops, pretraining_flops
     from pretraining.models import generator_config
 
     config = configuration(model)
-    forward = encoder_flops(config, 1, LENGTH)
     if model in FILLS_ONLY:
-        words = 2 * most_masked(LENGTH, 0.15) * config.hidden_size * (config.hidden_size + config.vocab_size)
-        return 3 * (forward + words) / LENGTH, forward / LENGTH
-    return 3 * pretraining_flops(config, generator_config(config, 0.5), 1, LENGTH) / LENGTH, forward / LENGTH
+        step = filling_flops(config, 1, LENGTH)
+    else:
+        step = pretraining_flops(config, generator_config(config, GENERATOR_SIZE), 1, LENGTH)
+    return 3 * step / LENGTH, encoder_flops(config, 1, LENGTH) / LENGTH
 
 
 def prepare(args, jobs):
@@ -173,7 +175,7 @@ def prepare(args, jobs):
 
 def pretraining(args, model, folder, *flags, **more):
     """The command of a run of pre-training; a folder of sizes starts at random."""
-    kind = ["--mlm_only"] if model in FILLS_ONLY else ["--generator_size", 0.5]
+    kind = ["--mlm_only"] if model in FILLS_ONLY else ["--generator_size", GENERATOR_SIZE]
     return script_of(
         "run_pretrain", *TRAINING, *args.precision, *kind, "--no-init_from_ckpt", *flags,
         input_dir=args.texts, data_store=args.output_dir / "data", vocab_file=VOCABULARY, model_type=model,
@@ -202,7 +204,7 @@ def time_steps(args):
     seconds = {model: 1 / float(np.median(found)) for model, found in speeds.items()}
     from cpu.machine import processor_name
 
-    write_json(path, dict(seconds=seconds, machine=processor_name(), cores=os.cpu_count(), speeds=speeds))
+    write_json(path, dict(seconds=seconds, machine=processor_name(), cores=runtime.cores(), speeds=speeds))
     return seconds
 
 
@@ -378,7 +380,8 @@ def main(argv=None):
     found = collect(args, seconds, rows)
     write_json(args.output_dir / "claim.json", found)
     text = as_markdown(found)
-    (args.output_dir / "claim.md").write_text(text + "\n", "utf-8")
+    with atomic_file(args.output_dir / "claim.md") as file:
+        file.write(f"{text}\n".encode())
     draw(found, args.output_dir / "claim.png")
     print(text)
 

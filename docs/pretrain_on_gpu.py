@@ -225,9 +225,9 @@ def train(args):
     words = parts[1].config.vocab_size
 
     def step(examples, others):
-        taken = torch.rand(len(examples), device=device) < args.nsp_prob
-        ids, types = text.inputs(examples, others, taken) if args.nsp_prob else text.inputs(examples)
-        not_next = taken & types.any(1) if args.nsp_prob else None
+        taken = None if others is None else torch.rand(len(examples), device=device) < args.nsp_prob
+        ids, types = text.inputs(examples, others, taken)
+        not_next = None if others is None else taken & types.any(1)
         places, counts = hide(text, ids, torch.rand(ids.shape, device=device))
         noise = torch.rand(*places.shape, words, device=device).clamp(1e-7, 1 - 1e-7)
         masked = torch.rand(places.shape, device=device) < 0.85
@@ -248,7 +248,8 @@ def train(args):
         torch.manual_seed(1)
         whole = [text.held_out[n : n + size] for n in range(0, len(text.held_out) - size + 1, size)][:8]
         with torch.no_grad():
-            pairs = zip(whole, whole[1:] + whole[:1], strict=True)
+            others = whole[1:] + whole[:1] if args.nsp_prob else [None] * len(whole)
+            pairs = zip(whole, others, strict=True)
             found = [{name: value.item() for name, value in step(*pair).items()} for pair in pairs]
         for part in parts:
             part.train()
@@ -272,7 +273,8 @@ def train(args):
         chosen, order = order[:size], order[size:]
         optimizer.param_groups[0]["lr"].fill_(rate(number, steps or args.planned, args.learning_rate))
         torch.compiler.cudagraph_mark_step_begin()
-        found = step(text.train[chosen], text.train[torch.randint(len(text.train), [size], device=device)])
+        others = text.train[torch.randint(len(text.train), [size], device=device)] if args.nsp_prob else None
+        found = step(text.train[chosen], others)
         found["loss"].backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0, foreach=True)
         optimizer.step()

@@ -56,13 +56,12 @@ class Objective:
     def batch(self, segments, numbers, *seed):
         """Examples by their numbers, masked; the same for the same seed."""
         random = np.random.default_rng(seed)
-        others = taken = not_next = None
+        others = taken = None
         if self.nsp_prob:
             others = random.integers(len(segments), size=len(numbers))
             taken = (random.random(len(numbers)) < self.nsp_prob) & (others != numbers)
         ids, types = segments.inputs(numbers, others, taken)
-        if self.nsp_prob:
-            not_next = taken & types.any(axis=1)
+        not_next = None if taken is None else taken & types.any(axis=1)
         masked, labels = mask(random, ids, self.vocabulary, *self.masking)
         return Batch(masked, types, labels, random.random(ids.shape, np.float32), not_next)
 

@@ -14,15 +14,14 @@ def learning_rates(kind, highest, total_steps, warmup_steps, decay_in_warmup=Fal
         decay_in_warmup: as in T, where the fall begins with the first step and warm-up is a factor on top.
         decay_steps: None: a tenth of all.
     """
+    start = 0 if decay_in_warmup else warmup_steps
+    if kind == "warmup_stable_decay":
+        kind, start = "linear", max(0, total_steps - (decay_steps or -(-total_steps // 10)))
     fallen = {
         "linear": lambda share: 1.0 - share,
         "cosine": lambda share: 0.5 * (1.0 + np.cos(np.pi * share)),
         "constant": lambda share: 1.0,
-        "warmup_stable_decay": lambda share: 1.0 - share,
     }[kind]
-    start = 0 if decay_in_warmup else warmup_steps
-    if kind == "warmup_stable_decay":
-        start = max(0, total_steps - (decay_steps or -(-total_steps // 10)))
 
     def factor(step):
         rise = min(1.0, step / warmup_steps) if warmup_steps else 1.0
