@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import runtime  # noqa: E402
+
 from files.atomic import atomic_file  # noqa: E402
 from files.errors import InputError  # noqa: E402
 from files.json_files import read_json, write_json  # noqa: E402
